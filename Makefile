@@ -1,0 +1,43 @@
+PYTHON ?= python3
+CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || nproc 2>/dev/null || echo 1)
+
+VENV := .venv
+STAMP := $(VENV)/.lock-installed
+
+# Jobs of the workflow call plain `python`: it must be the locked one.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help smoke test lint format
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+smoke: $(STAMP) ## run the whole workflow at the smoke tier (CPU, minutes); CORES=N limits it
+	$(VENV)/bin/snakemake --cores $(CORES) all --config tier=smoke
+
+test: lint ## lint, then run all tests
+	$(VENV)/bin/pytest
+
+lint: $(STAMP) ## check style, types and the workflow's rules
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/snakefmt --check Snakefile workflow
+	$(VENV)/bin/snakemake --lint --config tier=smoke
+
+format: $(STAMP) ## rewrite the code in the project's style
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+	$(VENV)/bin/snakefmt Snakefile workflow
+
+# The stamp is removed first and written last, so an install that fails is tried again.
+$(STAMP): envs/requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo 'sharpflat needs Python 3.11 or newer: try "make PYTHON=python3.11 ..."' >&2; exit 1; }
+	rm -f $@
+	@echo 'Installing the locked packages into $(VENV): minutes, and about 6 GB on Linux (CUDA)'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet -r envs/requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --no-deps -e .
+	touch $@

@@ -1,0 +1,202 @@
+"""A growing orthonormal basis with its image under a symmetric operator: ``H Q = [Q F] M``.
+
+The columns of ``Q`` have been multiplied with ``H``; the *pending* columns ``F`` have not. Together
+they are orthonormal and hold all of ``H Q``, so that Rayleigh-Ritz values and the norm of every
+Ritz pair's residual follow from the small matrix ``M`` without another product. Expanding a pending
+column costs one product. With one start vector this is Lanczos with full reorthogonalisation, with
+a start block it is block Lanczos, and any choice of columns in between keeps the relation exact.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class SymmetricOperator(Protocol):
+    """What the solver needs of a matrix: its size, where it lives, and products."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(P, P)``."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the products; it sets the rounding level."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where vectors are kept."""
+
+    def matmat(self, V: Tensor) -> Tensor:
+        """``(P, m)`` to ``(P, m)``."""
+
+
+class NonFiniteProductError(FloatingPointError):
+    """A product with the operator is not finite, as at parameters that have diverged."""
+
+
+class KrylovBasis:
+    """The relation ``H Q = [Q F] M`` and the operations that keep it.
+
+    Vectors are kept in the operator's dtype, the small matrix ``M`` in float64 on the CPU.
+
+    Args:
+        operator: The symmetric matrix.
+        generator: Source of random directions.
+    """
+
+    def __init__(self, operator: SymmetricOperator, generator: torch.Generator) -> None:
+        self.operator = operator
+        self.generator = generator
+        self.num_matvecs = 0
+        # One vector a row, so that appending and selecting vectors moves contiguous memory.
+        self._storage = torch.empty(
+            0, operator.shape[0], dtype=operator.dtype, device=operator.device
+        )
+        self._image = torch.zeros(0, 0, dtype=torch.float64)  # M: (expanded + pending, expanded)
+        self._scale = 0.0  # the largest ‖H q‖ met: a lower bound of ‖H‖
+
+    @property
+    def num_expanded(self) -> int:
+        """Columns of ``Q``."""
+        return self._image.shape[1]
+
+    @property
+    def num_pending(self) -> int:
+        """Columns of ``F``."""
+        return self._image.shape[0] - self._image.shape[1]
+
+    @property
+    def rounding(self) -> float:
+        """Norm below which a residual is rounding of the products."""
+        # 16 ε ‖H‖: Hessian-vector products in float32 repeat to about 8 ε ‖H‖ across chunkings.
+        return 16 * torch.finfo(self.operator.dtype).eps * self._scale
+
+    @property
+    def _rows(self) -> Tensor:
+        return self._storage[: self._image.shape[0]]
+
+    @property
+    def _expanded(self) -> Tensor:
+        return self._storage[: self.num_expanded]
+
+    @property
+    def _pending(self) -> Tensor:
+        return self._storage[self.num_expanded : self._image.shape[0]]
+
+    def add_pending(self, block: Tensor) -> None:
+        """Append the part of a ``(P, m)`` block that the basis does not hold yet."""
+        block = block.to(self._storage)
+        self._append(block, 1e-6 * torch.linalg.vector_norm(block, dim=0).max().item())
+
+    def add_random(self) -> None:
+        """Append a random direction: a search outside the space that the basis has reached."""
+        z = torch.randn(
+            self.operator.shape[0],
+            1,
+            generator=self.generator,
+            dtype=self.operator.dtype,
+            device=self.generator.device,
+        )
+        self.add_pending(z)
+
+    def expand(self, count: int, *, last: bool = False) -> None:
+        """Multiply the first (or last) ``count`` pending columns with the operator.
+
+        Raises:
+            NonFiniteProductError: A product is not finite.
+        """
+        if last:
+            self._move_to_front_of_pending(count)
+        old = self.num_expanded
+        products = self.operator.matmat(self._storage[old : old + count].T)
+        self.num_matvecs += count
+        largest = torch.linalg.vector_norm(products, dim=0).max().item()
+        if not largest < float("inf"):
+            raise NonFiniteProductError(
+                "a curvature-vector product is not finite: the parameters have diverged"
+            )
+        self._scale = max(self._scale, largest)
+        coordinates = self._append(products, self.rounding)
+        self._image = torch.cat([self._image, coordinates], dim=1)
+
+    def _move_to_front_of_pending(self, count: int) -> None:
+        total, old = self._image.shape[0], self.num_expanded
+        order = [*range(total - count, total), *range(old, total - count)]
+        self._storage[old:total] = self._storage[order]
+        self._image[old:] = self._image[order]
+
+    def ritz(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Rayleigh-Ritz on ``Q``.
+
+        Returns:
+            Ritz values ``(j,)`` descending, their coordinates ``(j, j)``, and the coordinates of
+            their residuals in the pending columns ``(f, j)``; column norms are residual norms.
+        """
+        square = self._image[: self.num_expanded]
+        values, coordinates = torch.linalg.eigh((square + square.T) / 2)
+        values, coordinates = values.flip(0), coordinates.flip(1)
+        return values, coordinates, self._image[self.num_expanded :] @ coordinates
+
+    def vectors(self, coordinates: Tensor) -> Tensor:
+        """Vectors ``(P, m)`` with coordinates ``(j, m)`` in ``Q``."""
+        return (coordinates.T.to(self._storage) @ self._expanded).T
+
+    def pending_vectors(self, coordinates: Tensor) -> Tensor:
+        """Vectors ``(P, m)`` with coordinates ``(f, m)`` in the pending columns."""
+        return (coordinates.T.to(self._storage) @ self._pending).T
+
+    def rotate_pending(self, rotation: Tensor) -> None:
+        """Choose another orthonormal basis of the pending columns, ``rotation`` ``(f, f)``."""
+        self._pending.copy_(self.pending_vectors(rotation).T)
+        self._image[self.num_expanded :] = rotation.T @ self._image[self.num_expanded :]
+
+    def restart(self, keep: int) -> None:
+        """Shrink ``Q`` to its ``keep`` leading Ritz vectors (thick restart)."""
+        values, coordinates, residuals = self.ritz()
+        kept = self.vectors(coordinates[:, :keep]).T
+        self._storage[: keep + self.num_pending] = torch.cat([kept, self._pending])
+        self._image = torch.cat([torch.diag(values[:keep]), residuals[:, :keep]])
+
+    def _append(self, block: Tensor, floor: float) -> Tensor:
+        """Split a block into its part in the basis and new pending columns.
+
+        Returns:
+            Coordinates of the block ``(expanded + pending, m)``, the new columns last. A column
+            whose new part has a norm of at most ``floor`` adds none.
+        """
+        first_new = self._image.shape[0]
+        rows = block.T
+        # Twice is enough (Giraud et al. 2005): orthogonal to rounding whatever was cancelled.
+        rows, overlap = _orthogonalise(rows, self._rows)
+        coordinates = torch.zeros(first_new + len(rows), len(rows), dtype=torch.float64)
+        coordinates[:first_new] = overlap.T
+        for column, row in enumerate(rows):
+            new = self._storage[first_new : self._image.shape[0]]
+            rest, overlap = _orthogonalise(row[None], new)
+            coordinates[first_new : self._image.shape[0], column] = overlap[0]
+            norm = torch.linalg.vector_norm(rest, dtype=torch.float64).item()
+            if norm > floor:
+                coordinates[self._image.shape[0], column] = norm
+                self._append_row(rest / norm)
+        return coordinates[: self._image.shape[0]]
+
+    def _append_row(self, row: Tensor) -> None:
+        used = self._image.shape[0]
+        if used == len(self._storage):
+            self._storage = torch.cat([self._storage, torch.empty_like(row).expand(used + 8, -1)])
+        self._storage[used] = row
+        self._image = torch.cat([self._image, self._image.new_zeros(1, self.num_expanded)])
+
+
+def _orthogonalise(rows: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """Remove from each row its part in an orthonormal basis; return that part's coordinates too."""
+    total = torch.zeros(len(rows), len(basis), dtype=torch.float64)
+    for _ in range(2):
+        overlap = rows @ basis.T
+        rows = rows - overlap @ basis
+        total += overlap.to("cpu", torch.float64)
+    return rows, total

@@ -1,0 +1,104 @@
+"""Approximate eigenvectors along training, and what is known of the error of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sharpflat.curvature.krylov import SymmetricOperator
+
+
+@dataclass(kw_only=True)
+class TrackedVectors:
+    """Approximate eigenvectors with what is known of the error of each.
+
+    Vector i was last multiplied at ``references[i]`` and had then the error ``start_errors[i]``.
+    At θ it is predicted to have
+    ``e_i² = calibration² (start_errors[i]² + (rates[i] ‖θ - references[i]‖)²)``.
+    """
+
+    block: Tensor  # (P, k + OVERSAMPLING)
+    eigenvalues: Tensor  # (k,)
+    next_eigenvalue: float
+    smallest_eigenvalue: float
+    references: list[Tensor]  # k times (P,), many of them the same tensor
+    start_errors: Tensor  # (k,)
+    error_estimate: float
+    reached: float  # error estimate of the last full check
+    rates: Tensor | None = None  # (k,), None until they have been seen once
+    calibration: float = 1.0
+
+    def distances(self, theta: Tensor) -> Tensor:
+        """``‖θ - references[i]‖``, ``(k,)``."""
+        distinct = {id(reference): reference for reference in self.references}
+        norms = {
+            key: torch.linalg.vector_norm(theta - reference).item()
+            for key, reference in distinct.items()
+        }
+        return torch.tensor([norms[id(r)] for r in self.references], dtype=torch.float64)
+
+    def errors_at(self, theta: Tensor) -> Tensor:
+        """Predicted error of each vector, ``(k,)``."""
+        turned = 0.0 if self.rates is None else self.rates * self.distances(theta)
+        return self.calibration * (self.start_errors**2 + turned**2).sqrt()
+
+    def error_at(self, theta: Tensor) -> float:
+        """Predicted ``‖sin Θ‖_F``."""
+        return float(torch.linalg.vector_norm(self.errors_at(theta)))
+
+    def refresh_vectors(self, operator: SymmetricOperator, theta: Tensor, *, target: float) -> int:
+        """Multiply the vectors that hold most error, correct them, and learn their rates.
+
+        Vector v with Ritz value λ and residual r outside the basis is corrected to first order:
+        the bulk eigenvalues lie in an interval with centre c, so ``v + r / (λ - c)`` leaves at
+        most the share ``half width / (λ - c)`` of its error.
+
+        Returns:
+            Products used.
+        """
+        assert self.rates is not None
+        k = len(self.eigenvalues)
+        centre = (self.next_eigenvalue + self.smallest_eigenvalue) / 2
+        half_width = self.next_eigenvalue - centre
+        # At or below the bulk's edge nothing is gained: the caller then checks in full.
+        left = (half_width / (self.eigenvalues - centre).clamp_min(1e-12)).clamp(max=1.0)
+        errors = self.errors_at(theta)
+        order = torch.argsort(errors, descending=True)
+        chosen = order[: _how_many(errors[order], left[order], target)]
+        vectors, basis = self.block[:, chosen], self.block[:, :k]
+        products = operator.matmat(vectors)
+        values = (vectors * products).sum(0).to("cpu", torch.float64)
+        residuals = products - basis @ (basis.T @ products)
+        residuals = residuals - basis @ (basis.T @ residuals)
+        norms = torch.linalg.vector_norm(residuals, dim=0).to("cpu", torch.float64)
+        found = norms / (values - self.next_eigenvalue).clamp_min(1e-12)
+        turned = (found**2 - self.start_errors[chosen] ** 2).clamp_min(0).sqrt()
+        rates = turned / self.distances(theta)[chosen]
+        self.rates[chosen] = ((self.rates[chosen] ** 2 + rates**2) / 2).sqrt()
+        self.eigenvalues[chosen] = values
+        self.start_errors[chosen] = left[chosen] * found
+        self.block[:, chosen] += residuals / (values - centre).clamp_min(half_width).to(residuals)
+        self.block = _orthonormalise(self.block)
+        for index in chosen.tolist():
+            self.references[index] = theta
+        return len(chosen)
+
+
+def _how_many(errors: Tensor, left: Tensor, target: float) -> int:
+    """Vectors to refresh, the first of those given, until the total error meets the target."""
+    squares = errors**2
+    for count in range(len(squares)):
+        if float(squares.sum()) <= target**2:
+            return count
+        squares[count] *= left[count] ** 2
+    return len(squares)
+
+
+def _orthonormalise(block: Tensor) -> Tensor:
+    """The orthonormal block closest to a nearly orthonormal one (so vectors keep their names)."""
+    gram = block.T.double() @ block.double()
+    values, vectors = torch.linalg.eigh(gram)
+    inverse_root: Tensor = (vectors * values.rsqrt()) @ vectors.T
+    return block @ inverse_root.to(block)

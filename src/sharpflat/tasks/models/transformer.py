@@ -1,0 +1,83 @@
+"""The Transformer encoder of the SST-2 task: 2 layers, hidden 64, 8 heads [S], the rest [A]."""
+
+import torch
+from torch import Tensor, nn
+
+from sharpflat.tasks.entries import DatasetEntry
+from sharpflat.tasks.parameter_counts import FEEDFORWARD_FACTOR
+
+
+class TransformerClassifier(nn.Module):
+    """Embedding, encoder layers, mean over the words, linear head.
+
+    Token ids are embedded and rows of values projected, sinusoidal positions are added, and
+    the encoder layers are torch's: layer norm after each block, no dropout, and GELU in the
+    feed-forward block, so that second derivatives exist everywhere [A].
+
+    Args:
+        dataset: Entry of the data set; its kind is ``"text"`` or ``"sequence"``.
+        width: Hidden size, a multiple of ``heads``.
+        depth: Number of encoder layers.
+        heads: Number of attention heads a layer.
+    """
+
+    positions: Tensor
+
+    def __init__(self, dataset: DatasetEntry, *, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.embedding: nn.Module
+        if dataset.vocabulary_size is not None:
+            self.embedding = nn.Embedding(dataset.vocabulary_size, width)
+        else:
+            self.embedding = nn.Linear(dataset.input_shape[-1], width)
+        # Not nn.TransformerEncoder, which starts all layers as copies of one.
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width,
+                heads,
+                dim_feedforward=FEEDFORWARD_FACTOR * width,
+                dropout=0.0,
+                activation="gelu",
+                batch_first=True,
+            )
+            for _ in range(depth)
+        )
+        self.head = nn.Linear(width, dataset.num_classes)
+        positions = sinusoidal_positions(dataset.input_shape[0], width)
+        self.register_buffer("positions", positions, persistent=False)
+
+    def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """Class scores of each sequence.
+
+        Args:
+            rows: Token ids, int64 (N, L), or values (N, L, features).
+            mask: bool (N, L), true where there is a word; each row has at least one.
+
+        Returns:
+            (N, classes); what stands where ``mask`` is false has no part in it.
+        """
+        hidden = self.embedding(rows) + self.positions[: rows.shape[1]]
+        for layer in self.layers:
+            hidden = layer(hidden, src_key_padding_mask=~mask)
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+        scores: Tensor = self.head(pooled)
+        return scores
+
+
+def sinusoidal_positions(length: int, width: int) -> Tensor:
+    """Fixed position codes, (length, width): sines and cosines of geometric wavelengths.
+
+    Source: Vaswani et al. (2017), "Attention is all you need", section 3.5.
+    """
+    position = torch.arange(length).unsqueeze(1)
+    frequency = 10_000.0 ** (-torch.arange(0, width, 2) / width)
+    codes = torch.zeros(length, width)
+    codes[:, 0::2] = torch.sin(position * frequency)
+    codes[:, 1::2] = torch.cos(position * frequency[: width // 2])
+    return codes
+
+
+def build(dataset: DatasetEntry, *, width: int, depth: int, heads: int) -> TransformerClassifier:
+    """A Transformer of ``depth`` layers with hidden size ``width`` and ``heads`` heads."""
+    return TransformerClassifier(dataset, width=width, depth=depth, heads=heads)
