@@ -69,8 +69,8 @@ class ProjectedOptimizer:
         if stepped != differentiated:
             raise ValueError(
                 f"the optimizer steps {len(stepped - differentiated)} parameters that the "
-                f"curvature does not see and lacks {len(differentiated - stepped)} that it sees: give the "
-                "optimizer every parameter of the model that requires a gradient, and no other"
+                f"curvature does not see and lacks {len(differentiated - stepped)} that it sees: "
+                "give it every parameter of the model that requires a gradient, and no other"
             )
 
     @torch.no_grad()

@@ -19,6 +19,8 @@ from sharpflat.curvature.krylov import KrylovBasis, SymmetricOperator
 
 #: Ritz vectors beyond k that a restart keeps.
 OVERSAMPLING = 8
+#: Accepted residual of pair k + 1, over the gap that it bounds: what the gaps may be wrong by.
+GAP_TOLERANCE = 0.2
 #: Columns beyond 2 (k + OVERSAMPLING) that the basis may grow to before it restarts.
 RESTART_MARGIN = 8
 
@@ -124,6 +126,7 @@ class _RitzPairs:
     coordinates: Tensor  # (j, k)
     residuals: Tensor  # (f, k) coordinates in the pending columns
     scaled_residuals: Tensor  # (f, k) the same, each over its pair's gap
+    next_residual: Tensor  # (f, 0 or 1) residual of pair k + 1 over the gap that it bounds
     at_rounding: bool
 
     @property
@@ -132,23 +135,24 @@ class _RitzPairs:
         return 0.0 if self.at_rounding else float(torch.linalg.matrix_norm(self.scaled_residuals))
 
     def accepted(self, tol: float) -> bool:
-        """Whether the estimate keeps to a tolerance."""
-        return self.error_estimate <= tol
+        """Whether the estimate keeps to a tolerance, and the gap that it rests on is known."""
+        gap_error = 0.0 if self.at_rounding else float(torch.linalg.vector_norm(self.next_residual))
+        return self.error_estimate <= tol and gap_error <= GAP_TOLERANCE
 
 
-def _ritz_pairs(basis: KrylovBasis, k: int, *, next_eigenvalue: float = -math.inf) -> _RitzPairs:
-    """The leading k pairs, with gaps to the best lower bound of ``λ_{k+1}``."""
+def _ritz_pairs(basis: KrylovBasis, k: int) -> _RitzPairs:
     values, coordinates, residuals = basis.ritz()
-    if len(values) > k:
-        next_eigenvalue = max(next_eigenvalue, float(values[k]))
-    residuals = residuals[:, :k]
+    next_eigenvalue = float(values[k]) if len(values) > k else -math.inf
     gaps = (values[:k] - next_eigenvalue).clamp_min(torch.finfo(torch.float64).tiny)
     return _RitzPairs(
         values=values,
         coordinates=coordinates[:, :k],
-        residuals=residuals,
-        scaled_residuals=residuals / gaps,
-        at_rounding=bool((torch.linalg.vector_norm(residuals, dim=0) <= basis.rounding).all()),
+        residuals=residuals[:, :k],
+        scaled_residuals=residuals[:, :k] / gaps,
+        next_residual=residuals[:, k : k + 1] / gaps[-1],
+        at_rounding=bool(
+            (torch.linalg.vector_norm(residuals[:, :k], dim=0) <= basis.rounding).all()
+        ),
     )
 
 
@@ -175,7 +179,7 @@ def iterate(basis: KrylovBasis, k: int, tol: float, limit: int) -> bool:
             if pairs.accepted(tol):
                 return True
             if basis.num_pending > 1:
-                basis.rotate_pending(_error_directions(pairs))
+                basis.rotate_pending(_error_directions(pairs, tol))
         if basis.num_matvecs >= limit:
             return False
         if basis.num_pending == 0:
@@ -185,9 +189,10 @@ def iterate(basis: KrylovBasis, k: int, tol: float, limit: int) -> bool:
         basis.expand(1)
 
 
-def _error_directions(pairs: _RitzPairs) -> Tensor:
+def _error_directions(pairs: _RitzPairs, tol: float) -> Tensor:
     """Rotation ``(f, f)`` of the pending columns: first the direction that holds most error."""
-    rotation: Tensor = torch.linalg.svd(pairs.scaled_residuals, full_matrices=True)[0]
+    errors = torch.cat([pairs.scaled_residuals / tol, pairs.next_residual / GAP_TOLERANCE], dim=1)
+    rotation: Tensor = torch.linalg.svd(errors, full_matrices=True)[0]
     return rotation
 
 

@@ -30,7 +30,7 @@ FIRST_CHECK, LONGEST_CHECK = 10, 100
 #: Ratio of found to predicted error beyond which a full check makes the next one come earlier.
 SURPRISE = 1.3
 #: Predicted error from which a prediction linear in distance is void: the solve starts afresh.
-JUMP = 0.3
+JUMP = 0.6
 #: Products that a solve may use, for each tracked vector: afresh, and from a block close by.
 MATVECS_AFRESH, MATVECS_NEARBY = 20, 4
 #: Where a full check could not meet the tolerance (a gap too small), growth over what it reached
@@ -166,8 +166,8 @@ class DominantSubspace:
         block = None if before is None else before.block
         basis = start(self.operator, block, seed=self.seed + self._updates)
         tolerance, tracked_vectors = CHECK_SHARE * self.tol, self.k + OVERSAMPLING
-        if before is None or before.error_at(theta) > self._allowed(before, JUMP):
-            before = None
+        afresh = before is None or before.error_at(theta) > self._allowed(before, JUMP)
+        if afresh:
             converged = solve(basis, self.k, tolerance, MATVECS_AFRESH * tracked_vectors)
         else:
             converged = iterate(basis, self.k, tolerance, MATVECS_NEARBY * tracked_vectors)
@@ -185,31 +185,19 @@ class DominantSubspace:
             reached=found.error_estimate,
         )
         if before is not None:
-            after.smallest_eigenvalue = min(before.smallest_eigenvalue, float(values[-1]))
-            self._compare(before, after, theta)
+            after.smallest_eigenvalue = min(before.smallest_eigenvalue, after.smallest_eigenvalue)
+            surprise = after.learn_from(before, theta, rates_too=not afresh)
+            self._adapt_check_interval(surprise)
         self._tracked = after
         self._last_check = self._updates
+        self._last_theta = theta
         return found
 
-    def _compare(self, before: TrackedVectors, after: TrackedVectors, theta: Tensor) -> None:
-        """Learn from a full check: how fast each vector turns, and how well that was predicted."""
-        distances = before.distances(theta)
-        if not bool((distances > 0).all()):
-            after.rates, after.calibration = before.rates, before.calibration
-            return
-        old, new = before.block[:, : self.k], after.block[:, : self.k]
-        turned = torch.linalg.vector_norm(old - new @ (new.T @ old), dim=0).double().cpu()
-        if before.rates is None:
-            after.rates = turned / distances
-            return
-        surprise = float(torch.linalg.vector_norm(turned)) / before.error_at(theta)
-        after.rates = before.rates
-        after.calibration = min(max(before.calibration * surprise**0.5, 0.5), 2.0)
-        longer = surprise <= SURPRISE
-        self._check_interval = min(
-            max(self._check_interval * 2 if longer else self._check_interval // 2, FIRST_CHECK),
-            LONGEST_CHECK,
+    def _adapt_check_interval(self, surprise: float) -> None:
+        doubled_or_halved = (
+            self._check_interval * 2 if surprise <= SURPRISE else self._check_interval // 2
         )
+        self._check_interval = min(max(doubled_or_halved, FIRST_CHECK), LONGEST_CHECK)
 
     def _update_adaptively(self, tracked: TrackedVectors, theta: Tensor) -> None:
         due = self._updates - self._last_check >= self._check_interval

@@ -16,7 +16,7 @@ class TrackedVectors:
 
     Vector i was last multiplied at ``references[i]`` and had then the error ``start_errors[i]``.
     At θ it is predicted to have
-    ``e_i² = calibration² (start_errors[i]² + (rates[i] ‖θ - references[i]‖)²)``.
+    ``e_i² = start_errors[i]² + (turn_calibration rates[i] ‖θ - references[i]‖)²``.
     """
 
     block: Tensor  # (P, k + OVERSAMPLING)
@@ -28,7 +28,8 @@ class TrackedVectors:
     error_estimate: float
     reached: float  # error estimate of the last full check
     rates: Tensor | None = None  # (k,), None until they have been seen once
-    calibration: float = 1.0
+    turn_calibration: float = 1.0  # found over predicted turns, from full checks
+    left_calibration: float = 1.0  # found over worst possible errors left by a correction
 
     def distances(self, theta: Tensor) -> Tensor:
         """``‖θ - references[i]‖``, ``(k,)``."""
@@ -41,12 +42,46 @@ class TrackedVectors:
 
     def errors_at(self, theta: Tensor) -> Tensor:
         """Predicted error of each vector, ``(k,)``."""
-        turned = 0.0 if self.rates is None else self.rates * self.distances(theta)
-        return self.calibration * (self.start_errors**2 + turned**2).sqrt()
+        rates = torch.zeros_like(self.start_errors) if self.rates is None else self.rates
+        turned = self.turn_calibration * rates * self.distances(theta)
+        return (self.start_errors**2 + turned**2).sqrt()
 
     def error_at(self, theta: Tensor) -> float:
         """Predicted ``‖sin Θ‖_F``."""
         return float(torch.linalg.vector_norm(self.errors_at(theta)))
+
+    def learn_from(self, before: TrackedVectors, theta: Tensor, *, rates_too: bool) -> float:
+        """Learn from how far the vectors before a full check were from what it found.
+
+        Args:
+            before: The vectors that were tracked until this check.
+            theta: Where it was made.
+            rates_too: Whether the distance was small enough to tell the rates.
+
+        Returns:
+            Found over predicted error before the check.
+        """
+        self.rates = before.rates
+        self.turn_calibration = before.turn_calibration
+        self.left_calibration = before.left_calibration
+        k = len(self.eigenvalues)
+        old, new = before.block[:, :k], self.block[:, :k]
+        found = torch.linalg.vector_norm(old - new @ (new.T @ old), dim=0).to("cpu", torch.float64)
+        surprise = _ratio(found, before.errors_at(theta))
+        distances = before.distances(theta)
+        moved = distances > 0
+        if not rates_too:
+            return surprise
+        if before.rates is None:
+            self.rates = found / distances if bool(moved.all()) else None
+            return surprise
+        if bool(moved.any()):
+            ratio = _ratio(found[moved], before.errors_at(theta)[moved])
+            self.turn_calibration = _clamp(self.turn_calibration * ratio**0.5)
+        if not bool(moved.all()):
+            ratio = _ratio(found[~moved], before.start_errors[~moved])
+            self.left_calibration = min(_clamp(self.left_calibration * ratio**0.5), 1.0)
+        return surprise
 
     def refresh_vectors(self, operator: SymmetricOperator, theta: Tensor, *, target: float) -> int:
         """Multiply the vectors that hold most error, correct them, and learn their rates.
@@ -64,6 +99,7 @@ class TrackedVectors:
         half_width = self.next_eigenvalue - centre
         # At or below the bulk's edge nothing is gained: the caller then checks in full.
         left = (half_width / (self.eigenvalues - centre).clamp_min(1e-12)).clamp(max=1.0)
+        left *= self.left_calibration
         errors = self.errors_at(theta)
         order = torch.argsort(errors, descending=True)
         chosen = order[: _how_many(errors[order], left[order], target)]
@@ -84,6 +120,14 @@ class TrackedVectors:
         for index in chosen.tolist():
             self.references[index] = theta
         return len(chosen)
+
+
+def _ratio(found: Tensor, predicted: Tensor) -> float:
+    return float(torch.linalg.vector_norm(found) / torch.linalg.vector_norm(predicted))
+
+
+def _clamp(calibration: float) -> float:
+    return min(max(calibration, 0.25), 2.0)
 
 
 def _how_many(errors: Tensor, left: Tensor, target: float) -> int:

@@ -1,0 +1,28 @@
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+TIER = config.get("tier", "laptop")
+
+
+configfile: f"workflow/config/{TIER}.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/tasks.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/analysis.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        [layout.figure(TIER, name) for name in STUDY.figures],
+        layout.runs_list(TIER),
+    localrule: True

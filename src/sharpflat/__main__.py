@@ -1,0 +1,5 @@
+"""``python -m sharpflat``."""
+
+from sharpflat.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""From runs to the tidy tables behind the figures."""

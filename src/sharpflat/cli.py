@@ -1,0 +1,180 @@
+"""Every step of the workflow as a command; ``python -m sharpflat run`` takes them all in turn.
+
+Each command imports only what it needs: planning and plotting never load torch, and training needs
+neither Snakemake nor a plotting library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sharpflat import layout
+from sharpflat.config import TIERS, Config, read_resolved, read_tier
+
+ROOT = Path()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; an expected failure is one line and exit status 1."""
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("sharpflat").setLevel(logging.INFO)
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.exit(f"sharpflat: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sharpflat", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="write a data set in its canonical form")
+    data.add_argument("dataset")
+    data.add_argument("path", type=Path)
+    data.add_argument("--mirror", type=Path, help="folder with the canonical files")
+    data.set_defaults(command=_data)
+
+    plan = commands.add_parser("plan", help="list the runs of a resolved configuration")
+    plan.add_argument("config", type=Path)
+    plan.add_argument("path", type=Path)
+    plan.set_defaults(command=_plan)
+
+    for name, what in (("prefix", "SGD up to the switch"), ("train", "runs from the switch on")):
+        train = commands.add_parser(name, help=f"train {what}")
+        train.add_argument("config", type=Path)
+        train.add_argument("ids", nargs="+", metavar="ID")
+        train.set_defaults(command=_prefix if name == "prefix" else _train)
+
+    table = commands.add_parser("table", help="collect the table behind a figure")
+    table.add_argument("config", type=Path)
+    table.add_argument("figure")
+    table.add_argument("path", type=Path)
+    table.set_defaults(command=_table)
+
+    figure = commands.add_parser("figure", help="draw a figure from its table")
+    figure.add_argument("figure")
+    figure.add_argument("table", type=Path)
+    figure.add_argument("paths", type=Path, nargs="+", metavar="PATH")
+    figure.set_defaults(command=_figure)
+
+    run = commands.add_parser("run", help="all of a tier, one step after the other")
+    run.add_argument("--tier", choices=TIERS, default="laptop")
+    run.add_argument("--data-mirror", help="folder with the canonical files")
+    run.add_argument("--device", choices=("auto", "cpu", "cuda"))
+    run.set_defaults(command=_run)
+    return parser
+
+
+def _data(options: argparse.Namespace) -> None:
+    from sharpflat.tasks.prepare import prepare
+
+    prepare(options.dataset, options.path, mirror=options.mirror)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from sharpflat.plan import runs_csv
+
+    options.path.write_text(runs_csv(read_resolved(options.config, ROOT)))
+
+
+def _prefix(options: argparse.Namespace) -> None:
+    from sharpflat.plan import all_prefixes
+    from sharpflat.training.train import train_prefix
+
+    config = read_resolved(options.config, ROOT)
+    records = {record.id: record for record in all_prefixes(config)}
+    device = _prepare_torch(config)
+    for name in options.ids:
+        record = _chosen(records, name)
+        train_prefix(
+            record,
+            data=layout.dataset(record.dataset),
+            folder=layout.prefix(config.tier, name),
+            device=device,
+        )
+
+
+def _train(options: argparse.Namespace) -> None:
+    from sharpflat.plan import all_runs
+    from sharpflat.training.train import train_run
+
+    config = read_resolved(options.config, ROOT)
+    records = {record.id: record for record in all_runs(config)}
+    device = _prepare_torch(config)
+    for name in options.ids:
+        record = _chosen(records, name)
+        train_run(
+            record,
+            data=layout.dataset(record.prefix.dataset),
+            prefix_folder=layout.prefix(config.tier, record.prefix.id),
+            folder=layout.run(config.tier, name),
+            device=device,
+        )
+
+
+def _table(options: argparse.Namespace) -> None:
+    from sharpflat.analysis.tables import figure_table, write_table
+
+    config = read_resolved(options.config, ROOT)
+    write_table(figure_table(config, options.figure, layout.results(config.tier)), options.path)
+
+
+def _figure(options: argparse.Namespace) -> None:
+    import matplotlib
+    import pandas as pd
+
+    from sharpflat.figures import FIGURES
+    from sharpflat.figures.style import save
+
+    matplotlib.use("Agg")
+    save(FIGURES[options.figure](pd.read_csv(options.table)), *options.paths)
+
+
+def _run(options: argparse.Namespace) -> None:
+    overrides: dict[str, Any] = {}
+    if options.data_mirror:
+        overrides["data_mirror"] = options.data_mirror
+    if options.device:
+        overrides["device"] = options.device
+    config = read_tier(options.tier, ROOT, overrides)
+    from sharpflat.plan import all_prefixes, all_runs
+
+    resolved = layout.resolved_config(config.tier)
+    resolved.parent.mkdir(parents=True, exist_ok=True)
+    resolved.write_text(json.dumps(config.raw, indent=2, sort_keys=True) + "\n")
+    for name in config.datasets:
+        mirror = [] if config.data_mirror is None else ["--mirror", str(config.data_mirror)]
+        if not layout.dataset(name).exists():
+            main(["data", name, str(layout.dataset(name)), *mirror])
+    main(["plan", str(resolved), str(layout.runs_list(config.tier))])
+    main(["prefix", str(resolved), *(record.id for record in all_prefixes(config))])
+    main(["train", str(resolved), *(record.id for record in all_runs(config))])
+    for name in config.figures:
+        table = layout.table(config.tier, name)
+        main(["table", str(resolved), name, str(table)])
+        main(["figure", name, str(table), *map(str, layout.figure(config.tier, name))])
+
+
+def _chosen(records: dict[str, Any], name: str) -> Any:
+    if name not in records:
+        raise ValueError(f"{name!r} is not among the configuration's {len(records)} records")
+    return records[name]
+
+
+def _prepare_torch(config: Config) -> Any:
+    import torch
+
+    torch.set_num_threads(config.threads)
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device = 'cuda', but torch finds no CUDA device: set device=cpu or auto")
+    return torch.device(name)

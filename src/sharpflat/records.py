@@ -1,0 +1,99 @@
+"""The identity of a run: everything that decides its numbers, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+HASH_DIGITS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefixRecord:
+    """SGD from initialisation to the switch, shared by every run that branches there.
+
+    Attributes:
+        task: Name of the task in the config; part of the readable name only.
+        dataset: Name in :data:`sharpflat.tasks.registry.DATASETS`.
+        model: Name in :data:`sharpflat.tasks.registry.MODELS`.
+        sizes: Size options of the model, sorted by name.
+        loss: Name in :data:`sharpflat.tasks.registry.LOSSES`.
+        seed: Seed of every random stream of the run.
+        batch_size: Samples of a mini-batch.
+        learning_rate: η, constant.
+        k: Dimension of the Dominant subspace.
+        hessian_samples: Samples of the Hessian, the first so many of the training subset.
+        tolerance: Accepted ``‖sin Θ‖_F`` of the tracked subspace.
+        record_every: Steps from one recorded row to the next.
+        switch_alignment: The switch comes when the moving average of the full gradient's
+            alignment passes this; ``None``: at ``switch_max_steps``.
+        switch_ema_decay: Decay of that average per step.
+        switch_max_steps: Step at which the switch comes at the latest.
+    """
+
+    task: str
+    dataset: str
+    model: str
+    sizes: tuple[tuple[str, int], ...]
+    loss: str
+    seed: int
+    batch_size: int
+    learning_rate: float
+    k: int
+    hessian_samples: int
+    tolerance: float
+    record_every: int
+    switch_alignment: float | None
+    switch_ema_decay: float
+    switch_max_steps: int
+
+    @property
+    def slug(self) -> str:
+        """The readable part of the name."""
+        return f"{self.task}-{self.loss}-lr{self.learning_rate:g}-b{self.batch_size}-k{self.k}"
+
+    @property
+    def id(self) -> str:
+        """Name of the record: readable part, seed and hash."""
+        return f"{self.slug}-seed{self.seed}-{record_hash(self)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run: a prefix, and the method that goes on from its switch.
+
+    Attributes:
+        prefix: What came before the switch.
+        dom_weight: Weight ``a`` of the update's Dominant part.
+        bulk_weight: Weight ``b`` of its Bulk part.
+        steps: Steps after the switch.
+        refresh: Refresh policy of the subspace that the steps are projected on.
+    """
+
+    prefix: PrefixRecord
+    dom_weight: float
+    bulk_weight: float
+    steps: int
+    refresh: Literal["adaptive", "every_step"] | int
+
+    @property
+    def id(self) -> str:
+        """Name of the run: readable part, seed and hash."""
+        weights = f"dom{self.dom_weight:g}-bulk{self.bulk_weight:g}"
+        return f"{self.prefix.slug}-{weights}-seed{self.prefix.seed}-{record_hash(self)}"
+
+
+def record_hash(record: PrefixRecord | RunRecord) -> str:
+    """Leading digits of the sha256 of the record as canonical JSON."""
+    canonical = json.dumps(asdict(record), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:HASH_DIGITS]
+
+
+def flat(record: RunRecord) -> dict[str, Any]:
+    """The record as one row of a table, model sizes and prefix spread out."""
+    row = {"run": record.id, "prefix": record.prefix.id, **asdict(record.prefix)}
+    row.update({f"model_{name}": size for name, size in row.pop("sizes")})
+    row.update({name: value for name, value in asdict(record).items() if name != "prefix"})
+    return row

@@ -1,0 +1,49 @@
+"""A run's trajectory: one row a recorded step, written as CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+#: Significant digits of a recorded number: what float32 training can tell apart.
+DIGITS = 8
+
+
+class Trajectory:
+    """Rows of equal columns, collected in memory."""
+
+    def __init__(self, rows: Sequence[Mapping[str, float]] = ()) -> None:
+        self.rows = [dict(row) for row in rows]
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Append the row of a step."""
+        self.rows.append(dict(row))
+
+    def write(self, path: Path) -> None:
+        """Write all rows as CSV, replacing the file at once."""
+        columns = list(dict.fromkeys(column for row in self.rows for column in row))
+        with _replacing(path).open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            for row in self.rows:
+                writer.writerow({name: _format(value) for name, value in row.items()})
+        _replacing(path).replace(path)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write values as JSON, replacing the file at once."""
+    _replacing(path).write_text(json.dumps(values, indent=2) + "\n")
+    _replacing(path).replace(path)
+
+
+def _replacing(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _format(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.{DIGITS}g}"

@@ -1,0 +1,95 @@
+# The list of runs, the SGD prefixes, and the runs that branch from their switch.
+
+# A change in one of these files may change numbers, and so trains again. No other file does.
+TRAINING_SOURCES = [relative(path) for path in training_sources()]
+
+
+rule resolve:
+    output:
+        layout.resolved_config(TIER),
+    log:
+        LOGS / "resolve.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        values=json.dumps(STUDY.raw, indent=2, sort_keys=True),
+    shell:
+        "printf '%s\n' {params.values:q} > {output} 2> {log}"
+
+
+rule plan:
+    input:
+        layout.resolved_config(TIER),
+    output:
+        layout.runs_list(TIER),
+    log:
+        LOGS / "plan.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m sharpflat plan {input} {output} 2> {log}"
+
+
+# One rule a job: runs that differ in the seed only share a process while they are short. A job
+# updates its outputs, so that a seed that is added to it does not train the others again. The
+# configuration is ancient: what decides a run is in the run's name, so that a new value in the
+# configuration trains only what is new.
+for job in plan.prefix_jobs(STUDY):
+
+    rule:
+        name:
+            f"prefix_{job.ids[0]}"
+        input:
+            config=ancient(layout.resolved_config(TIER)),
+            data=layout.dataset(job.records[0].dataset),
+            sources=TRAINING_SOURCES,
+        output:
+            update([layout.prefix(TIER, name) / "trajectory.csv" for name in job.ids]),
+            update([layout.prefix(TIER, name) / "summary.json" for name in job.ids]),
+            update([layout.prefix(TIER, name) / "checkpoint.pt" for name in job.ids]),
+        log:
+            LOGS / "prefix" / f"{job.ids[0]}.log",
+        benchmark:
+            LOGS / "prefix" / f"{job.ids[0]}.tsv"
+        conda:
+            ENVIRONMENT
+        threads: STUDY.threads
+        resources:
+            mem_mb=4000,
+            runtime=120,
+        params:
+            ids=job.ids,
+        shell:
+            "python -m sharpflat prefix {input.config} {params.ids} 2> {log}"
+
+
+for job in plan.run_jobs(STUDY):
+
+    rule:
+        name:
+            f"train_{job.ids[0]}"
+        input:
+            config=ancient(layout.resolved_config(TIER)),
+            data=layout.dataset(job.records[0].prefix.dataset),
+            checkpoints=[
+                layout.prefix(TIER, run.prefix.id) / "checkpoint.pt" for run in job.records
+            ],
+            sources=TRAINING_SOURCES,
+        output:
+            update([layout.run(TIER, name) / "trajectory.csv" for name in job.ids]),
+            update([layout.run(TIER, name) / "summary.json" for name in job.ids]),
+        log:
+            LOGS / "train" / f"{job.ids[0]}.log",
+        benchmark:
+            LOGS / "train" / f"{job.ids[0]}.tsv"
+        conda:
+            ENVIRONMENT
+        threads: STUDY.threads
+        resources:
+            mem_mb=4000,
+            runtime=120,
+        params:
+            ids=job.ids,
+        shell:
+            "python -m sharpflat train {input.config} {params.ids} 2> {log}"
