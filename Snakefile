@@ -1,13 +1,18 @@
 import sys
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
+from sharpflat.config import TIERS
+
 TIER = config.get("tier", "laptop")
+if TIER not in TIERS:
+    raise WorkflowError(f"tier = {TIER!r} is unknown; allowed are {', '.join(TIERS)}")
 
 
 configfile: f"workflow/config/{TIER}.yaml"

@@ -150,11 +150,15 @@ def _explain(error: jsonschema.ValidationError) -> str:
     key = ".".join(str(part) for part in error.absolute_path) or "the configuration"
     remedy = ""
     if isinstance(error.instance, str) and error.validator == "type" and _is_number(error.instance):
-        remedy = " (YAML reads 1e-3 as text: write 1.0e-3)"
+        remedy = (
+            " (YAML reads 1e-3 as text: write 1.0e-3; nested values given to --config are text "
+            "too: put them in a file for --configfile)"
+        )
     if error.validator == "additionalProperties":
         properties = cast(Mapping[str, Any], error.schema)["properties"]
         remedy = f"; allowed are {', '.join(properties)}"
-        return f"config: {key}: {error.message}{remedy}"
+        where = "config" if not error.absolute_path else f"config: {key}"
+        return f"{where}: {error.message}{remedy}"
     return f"config: {key} = {error.instance!r}: {error.message}{remedy}"
 
 

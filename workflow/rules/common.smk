@@ -1,7 +1,6 @@
 # The checked configuration, and what every rule of the workflow shares.
 import json
 
-from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
 from sharpflat import layout, plan

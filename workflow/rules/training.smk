@@ -34,7 +34,8 @@ rule plan:
 # One rule a job: runs that differ in the seed only share a process while they are short. A job
 # updates its outputs, so that a seed that is added to it does not train the others again. The
 # configuration is ancient: what decides a run is in the run's name, so that a new value in the
-# configuration trains only what is new.
+# configuration trains only what is new. So are the checkpoints: what decides them decides the runs
+# too.
 for job in plan.prefix_jobs(STUDY):
 
     rule:
@@ -73,7 +74,8 @@ for job in plan.run_jobs(STUDY):
             config=ancient(layout.resolved_config(TIER)),
             data=layout.dataset(job.records[0].prefix.dataset),
             checkpoints=[
-                layout.prefix(TIER, run.prefix.id) / "checkpoint.pt" for run in job.records
+                ancient(layout.prefix(TIER, run.prefix.id) / "checkpoint.pt")
+                for run in job.records
             ],
             sources=TRAINING_SOURCES,
         output:

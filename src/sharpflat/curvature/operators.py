@@ -74,6 +74,7 @@ class CurvatureOperator(ABC):
         self.device = self.parameters[0].device
         self._recorded: Product | None = None
         self._recorded_at = torch.empty(0)
+        self._recorded_versions: list[int] = []
         refuse_batch_dependent_layers(model)
         with torch.no_grad():
             refuse_unless_mean(self._loss, self.num_samples)
@@ -143,13 +144,16 @@ class CurvatureOperator(ABC):
             yield self._record(slice(start, stop)), (stop - start) / self.num_samples
 
     def _recorded_product(self) -> Product:
-        # Compared by value: `parameter.data` can be written without moving the version counter,
-        # and a copy of θ costs nothing beside a product.
+        # By value, since `parameter.data` can be written without moving the version counter, and
+        # by version, since autograd refuses a graph whose parameters were written to, even with
+        # equal values. A copy of θ costs nothing beside a product.
         theta = self.theta()
-        if self._recorded is None or not torch.equal(theta, self._recorded_at):
+        versions = [p._version for p in self.parameters]
+        known = versions == self._recorded_versions and torch.equal(theta, self._recorded_at)
+        if self._recorded is None or not known:
             self._recorded = None  # frees the old graph before the new one is built
             self._recorded = self._record(slice(0, self.num_samples))
-            self._recorded_at = theta
+            self._recorded_at, self._recorded_versions = theta, versions
         return self._recorded
 
     def _unflatten(self, v: Tensor) -> Tensors:

@@ -1,0 +1,63 @@
+"""The table behind a figure, from made-up runs on disk."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sharpflat.analysis.tables import BEFORE_SWITCH, figure_table, write_table
+from sharpflat.config import Config, read_tier
+from sharpflat.plan import all_prefixes, all_runs
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def config() -> Config:
+    return read_tier("smoke", ROOT)
+
+
+@pytest.fixture
+def results(config: Config, tmp_path: Path) -> Path:
+    """Every prefix switches at 10 + its seed; every run has two rows and ends 5 steps later."""
+    for prefix in all_prefixes(config):
+        _write(tmp_path / "prefixes" / prefix.id, 10 + prefix.seed, [0, 10 + prefix.seed])
+    for run in all_runs(config):
+        switch = 10 + run.prefix.seed
+        _write(tmp_path / "runs" / run.id, switch, [switch, switch + 5], status="diverged")
+    return tmp_path
+
+
+def _write(folder: Path, switch: int, steps: list[int], status: str = "finished") -> None:
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"switch_step": switch, "status": status}))
+    rows = "".join(f"{step},{0.1 + step:.8g}\n" for step in steps)
+    (folder / "trajectory.csv").write_text("step,train_loss\n" + rows)
+
+
+def test_one_row_a_cell_seed_and_step(config: Config, results: Path) -> None:
+    table = figure_table(config, "dom_bulk", results)
+    keys = ["task", "loss", "method", "seed", "step"]
+    assert not table.duplicated(keys).any()
+    assert set(table["method"]) == {BEFORE_SWITCH, "sgd", "dom_sgd", "bulk_sgd", "sgd_to_bulk(0.5)"}
+    assert len(table) == 2 * len(config.seeds) * 5
+
+
+def test_steps_count_from_each_seeds_own_switch(config: Config, results: Path) -> None:
+    table = figure_table(config, "dom_bulk", results)
+    switch = 10 + table["seed"]
+    assert (table["steps_after_switch"] == table["step"] - switch).all()
+    before = table[table["method"] == BEFORE_SWITCH]
+    assert (before["steps_after_switch"] <= 0).all()
+    assert set(table.loc[table["method"] == "bulk_sgd", "dom_weight"]) == {0.0}
+    assert set(table.loc[table["method"] == "bulk_sgd", "status"]) == {"diverged"}
+
+
+def test_a_table_reads_back_as_it_was_written(
+    config: Config, results: Path, tmp_path: Path
+) -> None:
+    table = figure_table(config, "alignment", results)
+    path = tmp_path / "deep" / "table.csv"
+    write_table(table, path)
+    pd.testing.assert_frame_equal(pd.read_csv(path), table, check_dtype=False)

@@ -1,0 +1,113 @@
+"""What a configuration accepts, and the messages of what it refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sharpflat.config import TIERS, ConfigError, read_resolved, read_tier
+from sharpflat.tasks.registry import DATASETS, count_parameters
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_every_tier_is_valid_and_compares_at_least_three_seeds(tier: str) -> None:
+    config = read_tier(tier, ROOT)
+    assert len(config.seeds) >= 3
+    assert {"dom_bulk", "alignment"} <= set(config.figures)
+    methods = {method.name for method in config.figures["dom_bulk"].methods}
+    assert {"sgd", "dom_sgd", "bulk_sgd"} < methods
+
+
+def test_the_paper_tier_is_the_full_protocol() -> None:
+    """Oracle: the study's own setting, P = 199,210 at width 200 [Song et al.]."""
+    (setting,) = read_tier("paper", ROOT).figures["dom_bulk"].settings
+    assert (setting.batch_size, setting.k, setting.hessian_samples) == (50, 10, 5000)
+    assert (setting.learning_rate, setting.steps) == (0.01, 20_000)
+    sizes = dict(setting.sizes)
+    assert count_parameters(setting.model, DATASETS[setting.dataset], sizes) == 199_210
+
+
+def test_the_resolved_configuration_reads_back_equal(tmp_path: Path) -> None:
+    import json
+
+    config = read_tier("smoke", ROOT, {"seeds": [3, 4]})
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.raw))
+    assert read_resolved(path, ROOT) == config
+
+
+def test_settings_of_a_loss_override_those_of_its_task_and_the_defaults() -> None:
+    losses = {"mse": {"learning_rate": 0.5, "steps": 7}}
+    config = read_tier("smoke", ROOT, {"tasks": {"mnist_mlp": {"steps": 9, "losses": losses}}})
+    (setting,) = config.figures["dom_bulk"].settings
+    assert (setting.learning_rate, setting.steps, setting.batch_size) == (0.5, 7, 50)
+
+
+def _task(**settings: Any) -> dict[str, Any]:
+    return {"tasks": {"mnist_mlp": settings}}
+
+
+def _figure(**request: Any) -> dict[str, Any]:
+    return {"figures": {"dom_bulk": request}}
+
+
+REFUSED = [
+    # (overrides, fragments of the message: the key, the value, what is allowed)
+    ({"sedes": [1]}, ("'sedes'", "allowed are tier", "seeds")),
+    (_task(lerning_rate=0.1), ("tasks.mnist_mlp", "'lerning_rate'", "learning_rate")),
+    (_task(learning_rate="1e-3"), ("learning_rate", "'1e-3'", "write 1.0e-3")),
+    (_task(learning_rate=0), ("learning_rate", "0", "minimum")),
+    (_task(learning_rate=None), ("learning_rate", "None", "number")),
+    (_task(k=0), ("tasks.mnist_mlp.k = 0", "minimum of 1")),
+    (_task(k=10**7), ("tasks.mnist_mlp.k = 10000000", "exceeds its", "parameters")),
+    (_task(k=2.5), ("tasks.mnist_mlp.k = 2.5", "integer")),
+    (_task(refresh=0), ("tasks.mnist_mlp.refresh = 0", "minimum of 1")),
+    (_task(refresh="often"), ("tasks.mnist_mlp.refresh = 'often'",)),
+    (_task(tolerance=1), ("tasks.mnist_mlp.tolerance = 1", "maximum of 1")),
+    (_task(steps=0), ("tasks.mnist_mlp.steps = 0",)),
+    (_task(record_every=-5), ("record_every = -5",)),
+    (_task(batch_size=5000), ("batch_size = 5000", "exceeds its 4000 training samples")),
+    (_task(hessian_samples=4001), ("hessian_samples = 4001", "exceeds its 4000")),
+    (_task(hessian_samples="some"), ("hessian_samples = 'some'",)),
+    (_task(model="mpl"), ("no model 'mpl'", "cnn, mlp, transformer")),
+    (_task(dataset="mnits"), ("no data set 'mnits'", "mnist5k")),
+    (_task(sizes={"width": 32, "depht": 3}), ("'depht'", "'depth'")),
+    (_task(sizes={"width": 0, "depth": 3}), ("sizes.width = 0",)),
+    (_task(switch={"alignment": 0.5}), ("tasks.mnist_mlp.switch", "'ema_decay' is a required")),
+    (
+        _task(losses={"hinge": {"learning_rate": 0.1}}) | _figure(losses=["hinge"]),
+        ("no loss 'hinge'", "cross_entropy, mse"),
+    ),
+    ({"defaults": {"switch": {"alignment": 2}}}, ("switch.alignment = 2",)),
+    ({"defaults": {"switch": {"ema_decay": 1.0}}}, ("switch.ema_decay = 1.0",)),
+    (_figure(tasks=["mnist"]), ("figures.dom_bulk.tasks = 'mnist'", "mnist_mlp")),
+    (_figure(losses=["cross_entropy"]), ("'cross_entropy'", "allowed are mse")),
+    (_figure(methods=["sgd", "adam"]), ("figures.dom_bulk.methods", "'adam'", "bulk_sgd")),
+    (_figure(methods=[]), ("figures.dom_bulk.methods = []",)),
+    ({"figures": {"dom_bluk": {}}}, ("'dom_bluk'", "dom_bulk")),
+    ({"seeds": []}, ("seeds = []",)),
+    ({"seeds": [0, 0]}, ("seeds = [0, 0]", "non-unique")),
+    ({"seeds": [-1]}, ("seeds.0 = -1", "minimum of 0")),
+    ({"device": "gpu"}, ("device = 'gpu'", "cuda")),
+    ({"threads": 0}, ("threads = 0",)),
+    ({"data_mirror": 3}, ("data_mirror = 3",)),
+]
+
+
+@pytest.mark.parametrize(("overrides", "fragments"), REFUSED, ids=lambda case: str(case)[:60])
+def test_refusals_name_the_key_the_value_and_what_is_allowed(
+    overrides: dict[str, Any], fragments: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        read_tier("smoke", ROOT, overrides)
+    message = str(refusal.value)
+    assert "\n" not in message
+    for fragment in fragments:
+        assert fragment in message
+
+
+def test_an_unknown_tier_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'desktop' is unknown; allowed are smoke, laptop, paper"):
+        read_tier("desktop", ROOT)

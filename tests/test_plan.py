@@ -1,0 +1,105 @@
+"""The list of runs: identity, sharing of prefixes, and jobs."""
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from sharpflat.config import Config, read_tier
+from sharpflat.plan import all_prefixes, all_runs, figure_runs, prefix_jobs, run_jobs, runs_csv
+
+ROOT = Path(__file__).parents[1]
+
+
+def _config(**overrides: object) -> Config:
+    return read_tier("smoke", ROOT, overrides)
+
+
+def test_a_run_that_two_figures_show_is_trained_once() -> None:
+    config = _config()
+    shown = [run for figure in config.figures.values() for run in figure_runs(config, figure)]
+    assert len(all_runs(config)) == len({run.record for run in shown}) < len(shown)
+
+
+def test_methods_of_a_seed_share_one_prefix() -> None:
+    config = _config()
+    assert len(all_prefixes(config)) == len(config.seeds)
+    assert {run.prefix for run in all_runs(config)} == set(all_prefixes(config))
+
+
+def test_two_names_of_one_point_are_one_run() -> None:
+    """``convex(0.5)`` is SGD by definition."""
+    config = _config(figures={"dom_bulk": {"methods": ["sgd", "convex(0.5)"]}})
+    runs = figure_runs(config, config.figures["dom_bulk"])
+    assert len({run.record.id for run in runs}) == len(config.seeds)
+    assert len({run.method.name for run in runs}) == 2
+
+
+def test_a_new_seed_or_method_adds_runs_and_renames_none() -> None:
+    before = {run.id for run in all_runs(_config())}
+    seeds = {run.id for run in all_runs(_config(seeds=[0, 1, 2, 3]))}
+    methods = ["sgd", "dom_sgd", "bulk_sgd", "sgd_to_bulk(0.5)", "convex(0.25)"]
+    more = {run.id for run in all_runs(_config(figures={"dom_bulk": {"methods": methods}}))}
+    assert before < seeds
+    assert before < more
+    assert len(more - before) == 3
+
+
+def test_everything_that_decides_numbers_is_in_the_name_and_resources_are_not() -> None:
+    run = all_runs(_config())[0]
+    prefix = run.prefix
+    changes = [
+        replace(prefix, **{name: value})
+        for name, value in {
+            "dataset": "mnist5k",
+            "model": "cnn",
+            "sizes": (("depth", 3), ("width", 33)),
+            "loss": "cross_entropy",
+            "seed": 9,
+            "batch_size": 51,
+            "learning_rate": 0.021,
+            "k": 9,
+            "hessian_samples": 501,
+            "tolerance": 0.11,
+            "record_every": 11,
+            "switch_alignment": None,
+            "switch_ema_decay": 0.8,
+            "switch_max_steps": 401,
+        }.items()
+    ]
+    runs = [replace(run, prefix=changed) for changed in changes]
+    runs += [
+        replace(run, dom_weight=0.9),
+        replace(run, bulk_weight=0.9),
+        replace(run, steps=301),
+        replace(run, refresh=5),
+    ]
+    assert len({changed.id for changed in [run, *runs]}) == len(runs) + 1
+    ids = [run.id for run in all_runs(_config())]
+    assert ids == [run.id for run in all_runs(_config(threads=2, device="auto", data_mirror="x"))]
+
+
+def test_jobs_hold_every_record_once_and_mix_no_cells() -> None:
+    config = _config(seeds=list(range(7)))
+    jobs = run_jobs(config)
+    assert sorted(name for job in jobs for name in job.ids) == sorted(
+        run.id for run in all_runs(config)
+    )
+    for job in jobs:
+        cells = {replace(run, prefix=replace(run.prefix, seed=0)) for run in job.records}
+        assert len(cells) == 1
+        assert sum(run.steps for run in job.records) <= config.steps_per_job
+    assert {len(job.records) for job in prefix_jobs(config)} == {1, 2}
+
+
+def test_long_runs_have_a_process_each() -> None:
+    config = _config(steps_per_job=1)
+    assert all(len(job.records) == 1 for job in run_jobs(config) + prefix_jobs(config))
+
+
+def test_the_list_of_runs_is_a_readable_table() -> None:
+    config = _config()
+    rows = list(csv.DictReader(io.StringIO(runs_csv(config))))
+    assert [row["run"] for row in rows] == [run.id for run in all_runs(config)]
+    assert rows[0]["figures"] == "dom_bulk alignment"
+    assert (rows[0]["model_width"], rows[0]["learning_rate"]) == ("32", "0.02")

@@ -1,0 +1,152 @@
+"""The workflow itself: every tier's DAG, the smoke tier end to end, and what reruns after a change.
+
+Each test runs the real Snakemake on a copy of the checkout.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from sharpflat.config import TIERS
+
+ROOT = Path(__file__).parents[1]
+
+
+def _copy(folder: Path) -> Path:
+    for name in ("Snakefile", "workflow", "src", "envs"):
+        source = ROOT / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def _snakemake(folder: Path, *arguments: str, fails: bool = False) -> str:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, output
+    return output
+
+
+def _jobs(dry_run: str) -> dict[str, int]:
+    """Number of jobs by the stage of their rule, from a dry run's table."""
+    table = dry_run.split("Job stats:")[-1].split("total")[0]
+    counts: dict[str, int] = {}
+    for line in table.splitlines()[3:]:
+        if line.split():
+            rule, count = line.split()
+            stage = rule.split("_")[0] if rule.startswith(("prefix_", "train_")) else rule
+            counts[stage] = counts.get(stage, 0) + int(count)
+    return counts
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _copy(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which the smoke tier has run."""
+    folder = _copy(tmp_path_factory.mktemp("smoke"))
+    _snakemake(folder, "all", "--config", "tier=smoke")
+    return folder
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_every_tier_has_a_complete_dag(checkout: Path, tier: str) -> None:
+    jobs = _jobs(_snakemake(checkout, "all", "--dry-run", "--config", f"tier={tier}"))
+    assert jobs["data"] == jobs["resolve"] == jobs["plan"] == 1
+    assert jobs["table"] == jobs["figure"] == 2
+    assert jobs["prefix"] >= 1
+    assert jobs["train"] >= 4
+
+
+@pytest.mark.parametrize("figure", ["dom_bulk", "alignment"])
+def test_a_figure_can_be_asked_for_by_name(checkout: Path, figure: str) -> None:
+    jobs = _jobs(_snakemake(checkout, figure, "--dry-run", "--config", "tier=smoke"))
+    assert jobs[figure] == jobs["figure"] == jobs["table"] == 1
+
+
+def test_the_mirror_reaches_the_data_rule(checkout: Path) -> None:
+    asked = ("--config", "tier=laptop", "data_mirror=some/where")
+    output = _snakemake(checkout, "all", "--dry-run", "--printshellcmds", *asked)
+    assert "data mnist5k results/data/mnist5k.npz --mirror some/where" in output
+
+
+@pytest.mark.parametrize(
+    ("setting", "fragments"),
+    [
+        ("tier=desktop", ("tier = 'desktop'", "smoke, laptop, paper")),
+        ("sedes=3", ("'sedes'", "allowed are tier")),
+        ("threads=0", ("threads = 0", "minimum of 1")),
+        ("device=gpu", ("device = 'gpu'", "cuda")),
+    ],
+)
+def test_a_wrong_setting_stops_before_any_job(
+    checkout: Path, setting: str, fragments: tuple[str, ...]
+) -> None:
+    output = _snakemake(checkout, "all", "--config", setting, fails=True)
+    assert all(fragment in output for fragment in fragments)
+    assert "Job stats" not in output
+
+
+def test_smoke_leaves_the_figures_and_their_tables(smoke: Path) -> None:
+    for figure in ("dom_bulk", "alignment"):
+        assert (smoke / f"paper_figures/smoke/{figure}.png").stat().st_size > 10_000
+        assert (smoke / f"paper_figures/smoke/{figure}.pdf").read_bytes()[:5] == b"%PDF-"
+        assert len(pd.read_csv(smoke / f"results/smoke/figures/{figure}.csv")) > 50
+    assert "Nothing to be done" in _snakemake(smoke, "all", "--config", "tier=smoke")
+
+
+def test_smoke_shows_that_dom_sgd_stalls_and_the_others_go_on(smoke: Path) -> None:
+    table = pd.read_csv(smoke / "results/smoke/figures/dom_bulk.csv")
+    after = table[table["method"] != "before_switch"].sort_values("step")
+    losses = after.groupby(["method", "seed"])["train_loss"].agg(["first", "last"])
+    falls = (1 - losses["last"] / losses["first"]).groupby("method").agg(["min", "max"])
+    assert falls.loc["dom_sgd", "max"] < 0.05
+    for method in ("sgd", "bulk_sgd", "sgd_to_bulk(0.5)"):
+        assert falls.loc[method, "min"] > 0.15
+    starts = after.groupby("seed")["train_loss"].first()
+    assert (losses["first"].groupby("seed").nunique() == 1).all()
+    assert len(starts) == 3
+
+
+def test_a_run_by_hand_gives_the_workflows_bytes(smoke: Path) -> None:
+    folder = next((smoke / "results/smoke/runs").glob("*dom0-bulk1-seed0-*"))
+    expected = (folder / "trajectory.csv").read_bytes()
+    moved = folder.rename(folder.with_name("kept"))
+    command = [sys.executable, "-m", "sharpflat", "train", "results/smoke/config.json", folder.name]
+    subprocess.run(command, cwd=smoke, env={"PYTHONPATH": "src"}, check=True)
+    assert (folder / "trajectory.csv").read_bytes() == expected
+    shutil.rmtree(folder)
+    moved.rename(folder)
+
+
+def test_a_new_method_or_seed_trains_only_what_is_new(smoke: Path, tmp_path: Path) -> None:
+    methods = ["sgd", "dom_sgd", "bulk_sgd", "sgd_to_bulk(0.5)", "convex(0.75)"]
+    changes = tmp_path / "more.yaml"
+    changes.write_text(yaml.safe_dump({"figures": {"dom_bulk": {"methods": methods}}}))
+    asked = ("all", "--dry-run", "--configfile", str(changes), "--config", "tier=smoke")
+    jobs = _jobs(_snakemake(smoke, *asked))
+    assert (jobs["train"], jobs.get("prefix", 0), jobs.get("data", 0)) == (1, 0, 0)
+    changes.write_text(yaml.safe_dump({"seeds": [0, 1, 2, 3]}))
+    jobs = _jobs(_snakemake(smoke, *asked))
+    assert (jobs["train"], jobs["prefix"], jobs.get("data", 0)) == (4, 1, 0)
+
+
+def test_a_change_of_a_figures_look_trains_nothing(smoke: Path) -> None:
+    style = smoke / "src/sharpflat/figures/style.py"
+    original = style.read_text()
+    style.write_text(original + "\n# another look\n")
+    jobs = _jobs(_snakemake(smoke, "all", "--dry-run", "--config", "tier=smoke"))
+    style.write_text(original)
+    assert jobs == {"figure": 2, "all": 1}

@@ -1,0 +1,227 @@
+"""Whole runs on a small data set."""
+
+import csv
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sharpflat.records import PrefixRecord, RunRecord
+from sharpflat.tasks.data import load
+from sharpflat.training.state import initial_state
+from sharpflat.training.train import CheckpointError, train_prefix, train_run
+
+CPU = torch.device("cpu")
+
+
+def _rows(folder: Path) -> list[dict[str, float]]:
+    with (folder / "trajectory.csv").open() as file:
+        return [{k: float(v or "nan") for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def _summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def _run(prefix: PrefixRecord, **changes: object) -> RunRecord:
+    settings = {"dom_weight": 1.0, "bulk_weight": 1.0, "steps": 20, "refresh": "adaptive"}
+    return RunRecord(prefix=prefix, **{**settings, **changes})
+
+
+@pytest.fixture
+def trained(prefix_record: PrefixRecord, digits: Path, tmp_path: Path) -> Path:
+    """Folder of a trained prefix."""
+    folder = tmp_path / "prefix"
+    train_prefix(prefix_record, data=digits, folder=folder, device=CPU)
+    return folder
+
+
+def _train(record: RunRecord, digits: Path, prefix: Path, folder: Path) -> list[dict[str, float]]:
+    train_run(record, data=digits, prefix_folder=prefix, folder=folder, device=CPU)
+    return _rows(folder)
+
+
+def test_the_switch_is_the_first_record_whose_average_passes(
+    trained: Path, prefix_record: PrefixRecord
+) -> None:
+    """Oracle: the average recomputed from the recorded alignments, memory counted in steps."""
+    rows, summary = _rows(trained), _summary(trained)
+    average = rows[0]["alignment"]
+    decay = prefix_record.switch_ema_decay**prefix_record.record_every
+    for row in rows[1:]:
+        average = decay * average + (1 - decay) * row["alignment"]
+        assert row["alignment_ema"] == pytest.approx(average, rel=1e-6)
+    passed = [row["step"] for row in rows if row["alignment_ema"] > prefix_record.switch_alignment]
+    assert summary["switch_reason"] == "alignment"
+    assert passed == [summary["switch_step"]] == [rows[-1]["step"]]
+
+
+def test_without_a_threshold_the_switch_comes_at_its_last_step(
+    prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    record = replace(prefix_record, switch_alignment=None, switch_max_steps=12)
+    train_prefix(record, data=digits, folder=tmp_path, device=CPU)
+    assert [row["step"] for row in _rows(tmp_path)] == [0, 5, 10, 12]
+    assert (_summary(tmp_path)["switch_step"], _summary(tmp_path)["switch_reason"]) == (
+        12,
+        "max_steps",
+    )
+
+
+def test_sgd_from_the_switch_is_sgd_that_never_stopped(
+    trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    """Oracle: torch.optim.SGD in a plain loop over the same batches, bit by bit."""
+    rows = _train(_run(prefix_record), digits, trained, tmp_path / "sgd")
+    state = initial_state(prefix_record, digits, device=CPU)
+    optimizer = torch.optim.SGD(state.model.parameters(), lr=prefix_record.learning_rate)
+    losses = []
+    for step in range(int(rows[-1]["step"]) + 1):
+        optimizer.zero_grad()
+        loss = state.batch_loss(step)
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+    for row in [*_rows(trained), *rows]:
+        assert row["batch_loss"] == pytest.approx(losses[int(row["step"])], rel=1e-7)
+
+
+def test_methods_start_alike_and_meet_the_same_batches(
+    trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    """At zero step size all methods stay put, so equal batch losses mean equal batches."""
+    still = replace(prefix_record, learning_rate=1e-30)
+    prefix = tmp_path / "still"
+    train_prefix(still, data=digits, folder=prefix, device=CPU)
+    losses = [
+        [row["batch_loss"] for row in _train(_run(still, **w), digits, prefix, tmp_path / name)]
+        for name, w in {
+            "sgd": {},
+            "dom": {"bulk_weight": 0.0},
+            "bulk": {"dom_weight": 0.0, "refresh": 3},
+            "between": {"dom_weight": 0.5, "refresh": "every_step"},
+        }.items()
+    ]
+    assert losses[0] == losses[1] == losses[2] == losses[3]
+    assert len(set(losses[0])) > 1
+
+
+def test_the_recorded_numbers_are_those_of_the_parameters(
+    trained: Path, prefix_record: PrefixRecord, digits: Path
+) -> None:
+    """Oracle: dense Hessian and gradient at the checkpoint, torch.autograd.functional."""
+    state = initial_state(prefix_record, digits, device=CPU)
+    checkpoint = torch.load(trained / "checkpoint.pt", weights_only=True)
+    state.model.load_state_dict(checkpoint["model"])
+    row = _rows(trained)[-1]
+    dataset = load("digits", digits)
+    with torch.no_grad():
+        outputs = state.model(dataset.test_inputs)
+    accuracy = (outputs.argmax(1) == dataset.test_targets).double().mean().item()
+    loss, gradient = state.full_gradient()
+    hessian = state.hessian @ torch.eye(state.hessian.shape[0])
+    values, vectors = torch.linalg.eigh(hessian.double())
+    basis = vectors[:, -prefix_record.k :]
+    dominant = torch.linalg.vector_norm(basis.T @ gradient.double()).item()
+    norm = torch.linalg.vector_norm(gradient).item()
+    assert row["test_accuracy"] == pytest.approx(accuracy)
+    assert row["train_loss"] == pytest.approx(loss, rel=1e-5)
+    assert row["dominant_gradient_norm"] == pytest.approx(dominant, rel=2e-3)
+    assert row["alignment"] == pytest.approx(dominant / norm, rel=2e-3)
+    assert math.hypot(row["dominant_gradient_norm"], row["bulk_gradient_norm"]) == pytest.approx(
+        norm, rel=1e-4
+    )
+    for i in range(1, prefix_record.k + 1):
+        assert row[f"eigenvalue_{i}"] == pytest.approx(values[-i].item(), rel=1e-3)
+    assert row[f"eigenvalue_{prefix_record.k + 1}"] <= values[-prefix_record.k - 1].item() * 1.001
+
+
+def test_divergence_ends_the_run_and_keeps_its_trajectory(
+    prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    record = replace(prefix_record, learning_rate=1e4, switch_alignment=None)
+    train_prefix(record, data=digits, folder=tmp_path, device=CPU)
+    rows, summary = _rows(tmp_path), _summary(tmp_path)
+    assert summary["status"] == "diverged"
+    assert rows[0]["step"] == 0
+    assert rows[-1]["step"] == summary["last_step"] < record.switch_max_steps
+
+
+def test_a_run_from_a_diverged_prefix_diverges_at_once(
+    prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    record = replace(prefix_record, learning_rate=1e4, switch_alignment=None)
+    train_prefix(record, data=digits, folder=tmp_path / "prefix", device=CPU)
+    _train(_run(record, dom_weight=0.0), digits, tmp_path / "prefix", tmp_path / "run")
+    summary = _summary(tmp_path / "run")
+    assert (summary["status"], summary["last_step"]) == ("diverged", summary["switch_step"])
+
+
+def test_the_same_record_gives_the_same_bytes(
+    trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    record = _run(prefix_record, dom_weight=0.0)
+    for name in ("first", "second"):
+        _train(record, digits, trained, tmp_path / name)
+    first, second = (tmp_path / name / "trajectory.csv" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_complete_result_is_kept_and_a_foreign_one_is_replaced(
+    trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    _train(_run(prefix_record), digits, trained, folder)
+    marked = (folder / "trajectory.csv").read_text() + "\n"
+    (folder / "trajectory.csv").write_text(marked)
+    _train(_run(prefix_record), digits, trained, folder)
+    assert (folder / "trajectory.csv").read_text() == marked
+    _train(_run(prefix_record, steps=15), digits, trained, folder)
+    assert _summary(folder)["id"] == _run(prefix_record, steps=15).id
+    summary = _summary(folder) | {"code": "of another version"}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    _train(_run(prefix_record, steps=15), digits, trained, folder)
+    assert _summary(folder)["code"] != "of another version"
+
+
+def test_a_checkpoint_of_another_prefix_is_refused(
+    trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    other = _run(replace(prefix_record, seed=1))
+    moved = tmp_path / "moved"
+    shutil.copytree(trained, moved)
+    with pytest.raises(CheckpointError, match=r"holds .*seed0.*, not .*seed1.*train the prefix"):
+        train_run(other, data=digits, prefix_folder=moved, folder=tmp_path / "run", device=CPU)
+
+
+def test_a_summary_says_with_what_it_was_made(trained: Path, prefix_record: PrefixRecord) -> None:
+    summary = _summary(trained)
+    assert summary["id"] == prefix_record.id
+    assert summary["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert set(summary["seeds"]) == {"initialisation", "batches", "eigensolver"}
+    assert summary["device"] == "cpu"
+    assert summary["num_matvecs"] > 0
+    assert summary["hardware"]["processor"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_run_on_the_gpu_follows_the_run_on_the_cpu(
+    trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    """Oracle: the CPU, to float32 rounding over a few steps."""
+    record = _run(prefix_record, dom_weight=0.0, steps=5)
+    cpu = _train(record, digits, trained, tmp_path / "cpu")
+    train_run(
+        record,
+        data=digits,
+        prefix_folder=trained,
+        folder=tmp_path / "gpu",
+        device=torch.device("cuda"),
+    )
+    gpu = _rows(tmp_path / "gpu")
+    assert gpu[-1]["train_loss"] == pytest.approx(cpu[-1]["train_loss"], rel=1e-3)
