@@ -52,6 +52,10 @@ def _parser() -> argparse.ArgumentParser:
         train.add_argument("ids", nargs="+", metavar="ID")
         train.set_defaults(command=_prefix if name == "prefix" else _train)
 
+    benchmark = commands.add_parser("benchmark", help="measure eigensolvers beside each other")
+    benchmark.add_argument("config", type=Path)
+    benchmark.set_defaults(command=_benchmark)
+
     table = commands.add_parser("table", help="collect the table behind a figure")
     table.add_argument("config", type=Path)
     table.add_argument("figure")
@@ -117,6 +121,28 @@ def _train(options: argparse.Namespace) -> None:
             folder=layout.run(config.tier, name),
             device=device,
         )
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    from sharpflat.benchmarks.run import BenchmarkSettings, run
+    from sharpflat.benchmarks.setting import benchmark_task
+
+    config = read_resolved(options.config, ROOT)
+    if config.benchmark is None:
+        raise ValueError(f"the {config.tier} tier has no benchmark section in its configuration")
+    device = _prepare_torch(config)
+    settings = BenchmarkSettings(**config.benchmark.options)
+    tasks = [
+        benchmark_task(
+            setting,
+            data=layout.dataset(setting.dataset),
+            learning_rates=config.benchmark.learning_rates[setting.task],
+            seed=settings.seed,
+            device=device,
+        )
+        for setting in config.benchmark.settings
+    ]
+    run(tasks, layout.benchmarks(config.tier), settings=settings)
 
 
 def _table(options: argparse.Namespace) -> None:

@@ -54,6 +54,22 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """Which settings the eigensolvers are measured on, and how.
+
+    Attributes:
+        settings: One a task.
+        learning_rates: Of each task's tracked runs.
+        options: Everything else, the fields of
+            :class:`sharpflat.benchmarks.run.BenchmarkSettings`.
+    """
+
+    settings: tuple[Setting, ...]
+    learning_rates: Mapping[str, tuple[float, ...]]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A checked configuration.
 
@@ -65,6 +81,7 @@ class Config:
         steps_per_job: Runs share a process up to this many training steps.
         data_mirror: Folder with the canonical data files, instead of a download.
         figures: By name.
+        benchmark: Where the tier measures eigensolvers, else ``None``.
         raw: The resolved values as they were checked.
     """
 
@@ -75,6 +92,7 @@ class Config:
     steps_per_job: int
     data_mirror: Path | None
     figures: Mapping[str, Figure]
+    benchmark: Benchmark | None
     raw: Mapping[str, Any]
 
     @property
@@ -120,7 +138,7 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
     figures = {
         name: Figure(
             name=name,
-            settings=tuple(_settings(values, name, request)),
+            settings=tuple(_settings(values, f"figures.{name}", request)),
             methods=tuple(_method(name, method) for method in request["methods"]),
         )
         for name, request in values["figures"].items()
@@ -134,6 +152,7 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
         steps_per_job=values["steps_per_job"],
         data_mirror=None if mirror is None else Path(mirror),
         figures=figures,
+        benchmark=_benchmark(values) if "benchmark" in values else None,
         raw=dict(values),
     )
 
@@ -177,13 +196,30 @@ def _method(figure: str, name: str) -> Method:
         raise ConfigError(f"config: figures.{figure}.methods: {error}") from None
 
 
+def _benchmark(values: Mapping[str, Any]) -> Benchmark:
+    options = dict(values["benchmark"])
+    learning_rates = {task: tuple(rates) for task, rates in options.pop("learning_rates").items()}
+    loss = options.pop("loss")
+    request = {"tasks": list(learning_rates), "losses": [loss]}
+    if options["memory_task"] not in learning_rates:
+        raise ConfigError(
+            f"config: benchmark.memory_task = {options['memory_task']!r} is not measured; "
+            f"allowed are {', '.join(learning_rates)}"
+        )
+    return Benchmark(
+        settings=tuple(_settings(values, "benchmark", request)),
+        learning_rates=learning_rates,
+        options=options | {"memory_samples": tuple(options["memory_samples"])},
+    )
+
+
 def _settings(
-    values: Mapping[str, Any], figure: str, request: Mapping[str, Any]
+    values: Mapping[str, Any], where: str, request: Mapping[str, Any]
 ) -> Iterator[Setting]:
     for task in request["tasks"]:
         if task not in values["tasks"]:
             raise ConfigError(
-                f"config: figures.{figure}.tasks = {task!r} is unknown; "
+                f"config: {where}.tasks = {task!r} is unknown; "
                 f"allowed are {', '.join(values['tasks'])}"
             )
         for loss in request["losses"]:

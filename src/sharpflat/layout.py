@@ -35,6 +35,11 @@ def run(tier: str, name: str) -> Path:
     return results(tier) / "runs" / name
 
 
+def benchmarks(tier: str) -> Path:
+    """Folder of the benchmark's tables."""
+    return results(tier) / "benchmarks"
+
+
 def table(tier: str, figure: str) -> Path:
     """Table behind a figure."""
     return results(tier) / "figures" / f"{figure}.csv"
