@@ -52,7 +52,7 @@ def _depends_on_chance(layer: nn.Module) -> bool:
     return isinstance(layer, nn.MultiheadAttention | nn.RNNBase) and layer.dropout > 0
 
 
-def refuse_unless_mean(loss: Callable[[slice], Tensor], num_samples: int) -> None:
+def refuse_unless_mean(loss: Callable[[Tensor], Tensor], num_samples: int) -> None:
     """Raise unless a loss is a deterministic mean over samples, judged on a small probe.
 
     A mean satisfies ``m L(all) = L(first) + (m - 1) L(rest)``; a sum, or a mean weighted by
@@ -66,19 +66,21 @@ def refuse_unless_mean(loss: Callable[[slice], Tensor], num_samples: int) -> Non
         UnsupportedLossError: Says what was found.
     """
     size = min(PROBE_SAMPLES, num_samples)
-    whole = loss(slice(0, size))
+    # Spread over the data, which may be sorted by class.
+    probe = torch.linspace(0, num_samples - 1, size).round().long()
+    whole = loss(probe)
     if whole.ndim != 0:
         raise UnsupportedLossError(
             f"the loss has shape {tuple(whole.shape)}, not a scalar: return its mean over samples"
         )
-    if not torch.equal(whole, loss(slice(0, size))) and bool(torch.isfinite(whole)):
+    if not torch.equal(whole, loss(probe)) and bool(torch.isfinite(whole)):
         raise UnsupportedLossError(
             "two evaluations of the loss on the same samples differ: "
             "remove the randomness from the model or the loss"
         )
     if size == 1 or not bool(torch.isfinite(whole)):
         return
-    first, rest = loss(slice(0, 1)), loss(slice(1, size))
+    first, rest = loss(probe[:1]), loss(probe[1:])
     mean = (first + (size - 1) * rest) / size
     tolerance = 1e3 * torch.finfo(whole.dtype).eps * float(first.abs() + rest.abs())
     if float((mean - whole).abs()) > tolerance:

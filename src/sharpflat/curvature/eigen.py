@@ -23,6 +23,9 @@ OVERSAMPLING = 8
 GAP_TOLERANCE = 0.2
 #: Columns beyond 2 (k + OVERSAMPLING) that the basis may grow to before it restarts.
 RESTART_MARGIN = 8
+#: Factor over the average to which a search magnifies what it looks for: a random vector may hold
+#: less of it, and must show a Ritz value well above the bulk.
+SEARCH_MARGIN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,7 @@ class EigenResult:
         eigenvectors: ``(P, k)`` orthonormal.
         residuals: ``(k,)``, ``‖H v_i - λ_i v_i‖``, float64.
         next_eigenvalue: Estimate of ``λ_{k+1}``, a lower bound; ``-inf`` if k = P.
+        errors: ``(k,)``, the estimated sine of each eigenvector's angle to the true eigenspace.
         error_estimate: ``‖sin Θ‖_F`` between the eigenvectors and the true eigenspace, to first
             order: the norm of the residuals, each over its gap to ``next_eigenvalue``.
         converged: Whether ``error_estimate`` is at most the tolerance, or the residuals are at
@@ -45,6 +49,7 @@ class EigenResult:
     eigenvectors: Tensor
     residuals: Tensor
     next_eigenvalue: float
+    errors: Tensor
     error_estimate: float
     converged: bool
     num_matvecs: int
@@ -88,6 +93,8 @@ def top_eigenpairs(
     num_parameters = operator.shape[0]
     limit = 10 * (k + 20) if max_matvecs is None else max_matvecs
     _check(k, tol, initial, limit, num_parameters)
+    if initial is not None:
+        initial = initial[:, :limit]
     basis = start(operator, initial, seed=seed)
     return result(basis, k, converged=solve(basis, k, tol, limit))
 
@@ -114,6 +121,8 @@ def _check(
         raise ValueError(
             f"initial has shape {tuple(initial.shape)}; it must be ({num_parameters}, m)"
         )
+    if initial is not None and not (initial.any() and initial.isfinite().all()):
+        raise ValueError("initial must be finite and have a column that is not 0")
     if max_matvecs < min(k + 1, num_parameters):
         raise ValueError(f"max_matvecs is {max_matvecs}; k = {k} needs at least k + 1 products")
 
@@ -127,45 +136,49 @@ class _RitzPairs:
     residuals: Tensor  # (f, k) coordinates in the pending columns
     scaled_residuals: Tensor  # (f, k) the same, each over its pair's gap
     next_residual: Tensor  # (f, 0 or 1) residual of pair k + 1 over the gap that it bounds
+    errors: Tensor  # (k,) sine of each vector's angle to the eigenspace, to first order
     at_rounding: bool
 
     @property
     def error_estimate(self) -> float:
-        """``‖sin Θ‖_F`` to the eigenspace, to first order (Davis-Kahan with each pair's gap)."""
-        return 0.0 if self.at_rounding else float(torch.linalg.matrix_norm(self.scaled_residuals))
+        """``‖sin Θ‖_F`` to the eigenspace."""
+        return float(torch.linalg.vector_norm(self.errors))
 
     def accepted(self, tol: float) -> bool:
         """Whether the estimate keeps to a tolerance, and the gap that it rests on is known."""
-        gap_error = 0.0 if self.at_rounding else float(torch.linalg.vector_norm(self.next_residual))
+        if self.at_rounding:
+            return True
+        gap_error = float(torch.linalg.vector_norm(self.next_residual))
         return self.error_estimate <= tol and gap_error <= GAP_TOLERANCE
 
 
 def _ritz_pairs(basis: KrylovBasis, k: int) -> _RitzPairs:
     values, coordinates, residuals = basis.ritz()
     next_eigenvalue = float(values[k]) if len(values) > k else -math.inf
-    gaps = (values[:k] - next_eigenvalue).clamp_min(torch.finfo(torch.float64).tiny)
+    gaps = (values[:k] - next_eigenvalue).clamp_min(
+        max(basis.rounding, torch.finfo(torch.float64).tiny)
+    )
+    norms = torch.linalg.vector_norm(residuals[:, :k], dim=0)
     return _RitzPairs(
         values=values,
         coordinates=coordinates[:, :k],
         residuals=residuals[:, :k],
         scaled_residuals=residuals[:, :k] / gaps,
         next_residual=residuals[:, k : k + 1] / gaps[-1],
-        at_rounding=bool(
-            (torch.linalg.vector_norm(residuals[:, :k], dim=0) <= basis.rounding).all()
-        ),
+        # Davis-Kahan; residuals are known to rounding, and a gap of that size tells nothing.
+        errors=((norms**2 + basis.rounding**2).sqrt() / gaps).clamp(max=1.0),
+        at_rounding=bool((norms <= basis.rounding).all()),
     )
 
 
 def solve(basis: KrylovBasis, k: int, tol: float, limit: int) -> bool:
     """Iterate until the pairs are accepted and a search finds none missing; False at the limit."""
-    searched = False
     while iterate(basis, k, tol, limit):
-        if searched:
-            return True
-        length = _search_length(basis.ritz()[0], k, basis.operator.shape[0])
-        if basis.num_matvecs + length > limit:
+        grown = _search(basis, k, limit)
+        if grown is None:
             return False
-        searched = not _search_finds_missing(basis, k, length)
+        if not grown:
+            return iterate(basis, k, tol, limit)
     return False
 
 
@@ -196,36 +209,48 @@ def _error_directions(pairs: _RitzPairs, tol: float) -> Tensor:
     return rotation
 
 
-def _search_finds_missing(basis: KrylovBasis, k: int, length: int) -> bool:
-    """Search from a random vector outside the basis; True if one of the k leading values grew."""
-    before = _ritz_pairs(basis, k)
+def _search(basis: KrylovBasis, k: int, limit: int) -> bool | None:
+    """Search from a random vector outside the basis for pairs that it cannot see.
+
+    Returns:
+        Whether one of the k leading values grew; None if the limit came first.
+    """
+    num_parameters = basis.operator.shape[0]
+    values, _, residuals = basis.ritz()
     # A true eigenvalue lies within the residual norm of each Ritz value.
-    slack = torch.linalg.vector_norm(before.residuals, dim=0) + basis.rounding
-    for step in range(length):
-        if basis.num_expanded == basis.operator.shape[0]:
+    highest = values[:k] + torch.linalg.vector_norm(residuals[:, :k], dim=0) + basis.rounding
+    for step in range(2 * k + OVERSAMPLING):
+        if basis.num_expanded == num_parameters or (step and _search_ends(basis, k, step)):
             break
-        full = basis.num_expanded + basis.num_pending == basis.operator.shape[0]
+        if basis.num_matvecs >= limit:
+            return None
+        full = basis.num_expanded + basis.num_pending == num_parameters
         if (step == 0 and not full) or basis.num_pending == 0:
             basis.add_random()
-        basis.expand(1, last=True)
-    return bool((basis.ritz()[0][:k] > before.values[:k] + slack).any())
+            basis.expand(1, last=True)
+        else:
+            basis.follow_last()
+            basis.expand(1)
+        if bool((basis.ritz()[0][:k] > highest).any()):
+            return True
+    return False
 
 
-def _search_length(values: Tensor, k: int, num_parameters: int) -> int:
-    """Krylov steps after which a random vector shows an eigenvalue as large as ``λ_k``.
+def _search_ends(basis: KrylovBasis, k: int, products: int) -> bool:
+    """Whether so many products on a random vector show every eigenvalue as large as ``λ_k``.
 
     A random unit vector holds about ``1/√P`` of any direction. Chebyshev's polynomial on the bulk
-    ``[λ_min, λ_{k+1}]`` of degree s magnifies it by ``cosh(s acosh(1 + 2γ))``, where
-    ``γ = (λ_k - λ_{k+1}) / (λ_{k+1} - λ_min)``.
+    ``[λ_min, λ_{k+1}]`` of degree s, which takes s + 1 products, magnifies it by
+    ``cosh(s acosh(1 + 2γ))``, where ``γ = (λ_k - λ_{k+1}) / (λ_{k+1} - λ_min)``.
     """
-    if len(values) <= k:
-        return 0
-    bulk = float(values[k] - values[-1])
-    gap = float(values[k - 1] - values[k])
-    if bulk <= 0 or gap <= 0:
-        return 1
-    growth = math.acosh(1 + 2 * gap / bulk)
-    return min(math.ceil(math.acosh(math.sqrt(num_parameters) + 1) / growth), 2 * k + OVERSAMPLING)
+    values, _, residuals = basis.ritz()
+    norms = torch.linalg.vector_norm(residuals, dim=0)
+    if bool((values[k:] + norms[k:] > values[k - 1] + basis.rounding).any()):
+        return False  # one of them may yet rise above λ_k
+    bulk = max(float(values[k] - values[-1]), basis.rounding, torch.finfo(torch.float64).tiny)
+    gap = max(float(values[k - 1] - values[k]), 0.0)
+    exponent = (products - 1) * math.acosh(1 + 2 * gap / bulk)
+    return exponent >= math.acosh(SEARCH_MARGIN * math.sqrt(basis.operator.shape[0]))
 
 
 def result(basis: KrylovBasis, k: int, *, converged: bool) -> EigenResult:
@@ -236,6 +261,7 @@ def result(basis: KrylovBasis, k: int, *, converged: bool) -> EigenResult:
         eigenvectors=basis.vectors(pairs.coordinates),
         residuals=torch.linalg.vector_norm(pairs.residuals, dim=0),
         next_eigenvalue=float(pairs.values[k]) if len(pairs.values) > k else -math.inf,
+        errors=pairs.errors,
         error_estimate=pairs.error_estimate,
         converged=converged,
         num_matvecs=basis.num_matvecs,

@@ -154,6 +154,11 @@ class KrylovBasis:
         self._pending.copy_(self.pending_vectors(rotation).T)
         self._image[self.num_expanded :] = rotation.T @ self._image[self.num_expanded :]
 
+    def follow_last(self) -> None:
+        """Rotate the pending columns: first the part of the last product outside ``Q``."""
+        outside = self._image[self.num_expanded :, -1:]
+        self.rotate_pending(torch.linalg.svd(outside, full_matrices=True)[0])
+
     def restart(self, keep: int) -> None:
         """Shrink ``Q`` to its ``keep`` leading Ritz vectors (thick restart)."""
         values, coordinates, residuals = self.ritz()
@@ -175,9 +180,11 @@ class KrylovBasis:
         coordinates = torch.zeros(first_new + len(rows), len(rows), dtype=torch.float64)
         coordinates[:first_new] = overlap.T
         for column, row in enumerate(rows):
-            new = self._storage[first_new : self._image.shape[0]]
-            rest, overlap = _orthogonalise(row[None], new)
-            coordinates[first_new : self._image.shape[0], column] = overlap[0]
+            rest = row[None]
+            if self._image.shape[0] > first_new:
+                # Against all again: what cancels here magnifies the rounding of the step before.
+                rest, overlap = _orthogonalise(rest, self._rows)
+                coordinates[: self._image.shape[0], column] += overlap[0]
             norm = torch.linalg.vector_norm(rest, dtype=torch.float64).item()
             if norm > floor:
                 coordinates[self._image.shape[0], column] = norm

@@ -163,13 +163,13 @@ class CurvatureOperator(ABC):
     def _flatten(self, tensors: Tensors) -> Tensor:
         return torch.cat([t.reshape(-1) for t in tensors])
 
-    def _outputs(self, samples: slice) -> Tensor:
+    def _outputs(self, samples: slice | Tensor) -> Tensor:
         # Only the math backend of attention can be differentiated twice.
         with sdpa_kernel(SDPBackend.MATH):
             outputs: Tensor = self.model(*(part[samples] for part in self.inputs))
         return outputs
 
-    def _loss(self, samples: slice) -> Tensor:
+    def _loss(self, samples: slice | Tensor) -> Tensor:
         return self.loss_fn(self._outputs(samples), self.targets[samples])
 
     def _derivative(self, scalar: Tensor) -> Product:

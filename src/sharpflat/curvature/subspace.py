@@ -7,10 +7,14 @@ distance costs no product. So each basis vector carries the point at which it wa
 and the rate at which it turned before; an update sums the predicted errors and, when they pass the
 tolerance, multiplies the vectors that hold most of it, one product each. Every product also shows
 how wrong its vector was, which corrects the vector and the rate.
+
+The error is predicted, not bounded: it is held on average, and a step may pass the tolerance where
+single steps turn the eigenspace by several times as much. ``refresh`` gives pairs with residuals.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Literal, Protocol
 
 import torch
@@ -152,6 +156,8 @@ class DominantSubspace:
             self._update_adaptively(self._tracked, theta)
         elif self._updates % _interval(self.refresh_policy) == 0:
             self.refresh()
+        else:
+            self._tracked.error_estimate = self._tracked.error_at(theta)
         self._updates += 1
         self._last_theta = theta
 
@@ -166,7 +172,7 @@ class DominantSubspace:
         block = None if before is None else before.block
         basis = start(self.operator, block, seed=self.seed + self._updates)
         tolerance, tracked_vectors = CHECK_SHARE * self.tol, self.k + OVERSAMPLING
-        afresh = before is None or before.error_at(theta) > self._allowed(before, JUMP)
+        afresh = before is None or not before.error_at(theta) <= self._allowed(before, JUMP)
         if afresh:
             converged = solve(basis, self.k, tolerance, MATVECS_AFRESH * tracked_vectors)
         else:
@@ -180,14 +186,15 @@ class DominantSubspace:
             next_eigenvalue=found.next_eigenvalue,
             smallest_eigenvalue=float(values[-1]),
             references=[theta] * self.k,
-            start_errors=torch.full_like(found.eigenvalues, found.error_estimate / self.k**0.5),
+            start_errors=found.errors.clone(),
             error_estimate=found.error_estimate,
             reached=found.error_estimate,
         )
         if before is not None:
             after.smallest_eigenvalue = min(before.smallest_eigenvalue, after.smallest_eigenvalue)
             surprise = after.learn_from(before, theta, rates_too=not afresh)
-            self._adapt_check_interval(surprise)
+            if self._updates - self._last_check >= self._check_interval:
+                self._adapt_check_interval(surprise)
         self._tracked = after
         self._last_check = self._updates
         self._last_theta = theta
@@ -202,7 +209,8 @@ class DominantSubspace:
     def _update_adaptively(self, tracked: TrackedVectors, theta: Tensor) -> None:
         due = self._updates - self._last_check >= self._check_interval
         error = tracked.error_at(theta)
-        if tracked.rates is None or due or error > self._allowed(tracked, JUMP):
+        # "not <=", so that parameters that are not numbers are not mistaken for near ones.
+        if tracked.rates is None or due or not error <= self._allowed(tracked, JUMP):
             self.refresh()
             return
         allowed = self._allowed(tracked, self.tol)
@@ -227,7 +235,8 @@ class DominantSubspace:
             "last_check": self._last_check,
             "last_theta": self._last_theta,
             "check_interval": self._check_interval,
-            "tracked": None if self._tracked is None else vars(self._tracked).copy(),
+            # Copied, since later updates write into these tensors.
+            "tracked": None if self._tracked is None else copy.deepcopy(vars(self._tracked)),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -237,7 +246,8 @@ class DominantSubspace:
         self._last_check = state["last_check"]
         self._last_theta = state["last_theta"]
         self._check_interval = state["check_interval"]
-        self._tracked = None if state["tracked"] is None else TrackedVectors(**state["tracked"])
+        tracked = copy.deepcopy(state["tracked"])
+        self._tracked = None if tracked is None else TrackedVectors(**tracked)
 
 
 def _interval(refresh: Refresh) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sharpflat.curvature.krylov import SymmetricOperator
+from sharpflat.curvature.krylov import NonFiniteProductError, SymmetricOperator
 
 
 @dataclass(kw_only=True)
@@ -44,7 +44,7 @@ class TrackedVectors:
         """Predicted error of each vector, ``(k,)``."""
         rates = torch.zeros_like(self.start_errors) if self.rates is None else self.rates
         turned = self.turn_calibration * rates * self.distances(theta)
-        return (self.start_errors**2 + turned**2).sqrt()
+        return (self.start_errors**2 + turned**2).sqrt().clamp(max=1.0)
 
     def error_at(self, theta: Tensor) -> float:
         """Predicted ``‖sin Θ‖_F``."""
@@ -66,15 +66,20 @@ class TrackedVectors:
         self.left_calibration = before.left_calibration
         k = len(self.eigenvalues)
         old, new = before.block[:, :k], self.block[:, :k]
+        # What was found has an error too, at a right angle to the step towards it.
         found = torch.linalg.vector_norm(old - new @ (new.T @ old), dim=0).to("cpu", torch.float64)
+        found = (found**2 + self.start_errors**2).sqrt()
         surprise = _ratio(found, before.errors_at(theta))
         distances = before.distances(theta)
         moved = distances > 0
         if not rates_too:
             return surprise
+        turned = (found**2 - before.start_errors**2).clamp_min(0).sqrt()
         if before.rates is None:
-            self.rates = found / distances if bool(moved.all()) else None
+            self.rates = turned / distances if bool(moved.all()) else None
             return surprise
+        self.rates = before.rates.clone()
+        self.rates[moved] = ((before.rates**2 + (turned / distances) ** 2) / 2).sqrt()[moved]
         if bool(moved.any()):
             ratio = _ratio(found[moved], before.errors_at(theta)[moved])
             self.turn_calibration = _clamp(self.turn_calibration * ratio**0.5)
@@ -105,25 +110,38 @@ class TrackedVectors:
         chosen = order[: _how_many(errors[order], left[order], target)]
         vectors, basis = self.block[:, chosen], self.block[:, :k]
         products = operator.matmat(vectors)
+        if not bool(products.isfinite().all()):
+            raise NonFiniteProductError(
+                "a curvature-vector product is not finite: the parameters have diverged"
+            )
         values = (vectors * products).sum(0).to("cpu", torch.float64)
         residuals = products - basis @ (basis.T @ products)
         residuals = residuals - basis @ (basis.T @ residuals)
         norms = torch.linalg.vector_norm(residuals, dim=0).to("cpu", torch.float64)
         found = norms / (values - self.next_eigenvalue).clamp_min(1e-12)
+        ratio = _ratio(found, errors[chosen])
+        self.left_calibration = min(_clamp(self.left_calibration * ratio**0.5), 1.0)
         turned = (found**2 - self.start_errors[chosen] ** 2).clamp_min(0).sqrt()
-        rates = turned / self.distances(theta)[chosen]
-        self.rates[chosen] = ((self.rates[chosen] ** 2 + rates**2) / 2).sqrt()
-        self.eigenvalues[chosen] = values
-        self.start_errors[chosen] = left[chosen] * found
-        self.block[:, chosen] += residuals / (values - centre).clamp_min(half_width).to(residuals)
-        self.block = _orthonormalise(self.block)
+        distances = self.distances(theta)[chosen]
+        rates = torch.where(distances > 0, turned / distances, self.rates[chosen])
+        # New tensors, since those before may have been handed out.
+        rates = ((self.rates[chosen] ** 2 + rates**2) / 2).sqrt()
+        self.rates = self.rates.index_copy(0, chosen, rates)
+        self.eigenvalues = self.eigenvalues.index_copy(0, chosen, values)
+        self.start_errors = self.start_errors.index_copy(0, chosen, left[chosen] * found)
+        step = residuals / (values - centre).clamp_min(max(half_width, 1e-12)).to(residuals)
+        self.block = _orthonormalise(self.block.index_add(1, chosen.to(step.device), step))
         for index in chosen.tolist():
             self.references[index] = theta
         return len(chosen)
 
 
 def _ratio(found: Tensor, predicted: Tensor) -> float:
-    return float(torch.linalg.vector_norm(found) / torch.linalg.vector_norm(predicted))
+    """Found over predicted errors, 1 where both are rounding."""
+    floor = torch.finfo(torch.float32).eps
+    return (float(torch.linalg.vector_norm(found)) + floor) / (
+        float(torch.linalg.vector_norm(predicted)) + floor
+    )
 
 
 def _clamp(calibration: float) -> float:

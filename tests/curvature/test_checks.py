@@ -1,0 +1,182 @@
+"""Models, losses and arguments for which the full-batch Hessian is not defined are refused."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sharpflat.curvature import (
+    GGNOperator,
+    HessianOperator,
+    UnsupportedLossError,
+    UnsupportedModelError,
+)
+
+SAMPLES = 20
+X = torch.randn(SAMPLES, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(SAMPLES) % 3
+
+
+def in_front_of_a_head(layer: nn.Module, width: int = 4) -> nn.Module:
+    return nn.Sequential(layer, nn.Linear(width, 3))
+
+
+REFUSED_MODELS = {
+    "batch norm": (in_front_of_a_head(nn.BatchNorm1d(4)), r"0 \(BatchNorm1d\)"),
+    "batch norm alone": (nn.BatchNorm1d(4), r"BatchNorm1d \(BatchNorm1d\)"),
+    "batch norm without running statistics": (
+        in_front_of_a_head(nn.BatchNorm1d(4, track_running_stats=False)).eval(),
+        r"0 \(BatchNorm1d\)",
+    ),
+    "batch norm, nested": (
+        in_front_of_a_head(nn.Sequential(nn.Tanh(), nn.BatchNorm1d(4))),
+        r"0\.1 \(BatchNorm1d\)",
+    ),
+    "dropout": (in_front_of_a_head(nn.Dropout(0.1)), r"0 \(Dropout\)"),
+    "alpha dropout": (in_front_of_a_head(nn.AlphaDropout(0.1)), r"0 \(AlphaDropout\)"),
+    "attention": (nn.MultiheadAttention(4, 2, dropout=0.1), r"\(MultiheadAttention\)"),
+    "encoder layer": (
+        nn.TransformerEncoderLayer(4, 2, 8),
+        r"self_attn \(MultiheadAttention\), dropout \(Dropout\), dropout1 .*, dropout2 ",
+    ),
+    "lstm": (nn.LSTM(4, 4, num_layers=2, dropout=0.1), r"\(LSTM\)"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_MODELS)
+def test_refuses_a_model_by_naming_its_layers_and_the_remedy(name):
+    """Oracle: these layers' outputs depend on the batch or on chance."""
+    model, layers = REFUSED_MODELS[name]
+    remedy = r"model\.eval\(\), set dropout to 0, or use a normalisation without batch stat"
+    with pytest.raises(UnsupportedModelError, match=f"{layers}.*{remedy}"):
+        HessianOperator(model, functional.cross_entropy, X, Y)
+
+
+ALLOWED_MODELS = {
+    "dropout of 0": in_front_of_a_head(nn.Dropout(0.0)),
+    "dropout, evaluated": in_front_of_a_head(nn.Dropout(0.5)).eval(),
+    "batch norm, evaluated": in_front_of_a_head(nn.BatchNorm1d(4)).eval(),
+    "layer norm": in_front_of_a_head(nn.LayerNorm(4)),
+    "group norm": in_front_of_a_head(nn.GroupNorm(2, 4)),
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED_MODELS)
+def test_allows_layers_that_treat_each_sample_alone(name):
+    """Oracle: each sample is treated alone, so the mean over chunks is the whole."""
+    arguments = (ALLOWED_MODELS[name], functional.cross_entropy, X, Y)
+    v = torch.ones(HessianOperator(*arguments).shape[0])
+    chunked = HessianOperator(*arguments, chunk_size=7) @ v
+    assert torch.allclose(HessianOperator(*arguments) @ v, chunked, rtol=1e-4, atol=1e-6)
+
+
+def test_allows_recurrent_and_attention_layers_without_dropout():
+    """Oracle: without dropout nothing in them is left to chance, in training mode too."""
+
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(4, 3, num_layers=2, batch_first=True)
+
+        def forward(self, x):
+            return self.lstm(x[:, None])[1][0][-1]
+
+    class Attentive(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.attention(x[:, None], x[:, None], x[:, None])[0][:, 0]
+
+    for model in (Recurrent(), Attentive()):
+        operator = GGNOperator(model, functional.cross_entropy, X, Y)
+        assert (operator @ torch.ones(operator.shape[0])).isfinite().all()
+
+
+def random_loss(outputs, targets):
+    return functional.cross_entropy(outputs + torch.randn_like(outputs), targets)
+
+
+CLASS_WEIGHTS = torch.tensor([1.0, 2.0, 5.0])
+REFUSED_LOSSES = {
+    "sum": (nn.CrossEntropyLoss(reduction="sum"), "not a mean over samples.*reduction='mean'"),
+    "class weights": (nn.CrossEntropyLoss(weight=CLASS_WEIGHTS), "not a mean.*class weights"),
+    "one value a sample": (nn.CrossEntropyLoss(reduction="none"), r"shape \(16,\), not a scalar"),
+    "random": (random_loss, "differ: remove the randomness"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_LOSSES)
+def test_refuses_a_loss_that_is_not_a_mean(name):
+    """Oracle: chunks of these losses do not add up to the loss of the whole."""
+    loss, message = REFUSED_LOSSES[name]
+    with pytest.raises(UnsupportedLossError, match=message):
+        HessianOperator(nn.Linear(4, 3), loss, X, Y)
+
+
+def test_refuses_class_weights_when_the_data_are_sorted_by_class():
+    """Oracle: as above; the first samples, all of one class, do not show it."""
+    with pytest.raises(UnsupportedLossError, match="class weights"):
+        HessianOperator(
+            nn.Linear(4, 3),
+            nn.CrossEntropyLoss(weight=CLASS_WEIGHTS),
+            X.repeat(3, 1),
+            torch.arange(3).repeat_interleave(SAMPLES),
+        )
+
+
+def test_refuses_a_model_with_dropout_outside_a_layer():
+    """Oracle: two evaluations differ, though no layer says so."""
+
+    class Noisy(nn.Linear):
+        def forward(self, x):
+            return functional.dropout(super().forward(x))
+
+    with pytest.raises(UnsupportedLossError, match="differ"):
+        HessianOperator(Noisy(4, 3), functional.cross_entropy, X, Y)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_allows_few_samples(samples):
+    """Oracle: the dense Hessian of a linear model's MSE, (2/C) xxᵀ averaged, bias included."""
+    x, y = X[:samples].double(), torch.zeros(samples, 1, dtype=torch.float64)
+    operator = HessianOperator(nn.Linear(4, 1).double(), functional.mse_loss, x, y)
+    padded = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+    H = operator @ torch.eye(5, dtype=torch.float64)
+    assert torch.allclose(H, 2 * padded.T @ padded / samples)
+
+
+def test_diverged_parameters_are_no_reason_to_refuse():
+    """Oracle: the loss at parameters that are not numbers is not one either."""
+    model = nn.Linear(4, 3)
+    nn.init.constant_(model.weight, float("nan"))
+    operator = HessianOperator(model, functional.cross_entropy, X, Y)
+    assert (operator @ torch.ones(15)).isnan().any()
+
+
+BAD_ARGUMENTS = {
+    "no samples": ({"x": X[:0], "y": Y[:0]}, r"\[0\] samples"),
+    "lengths that differ": ({"y": Y[:-1]}, r"\[19, 20\] samples"),
+    "a tuple of lengths that differ": ({"x": (X, X[1:])}, r"\[19, 20\] samples"),
+    "nothing to train": (
+        {"model": nn.Linear(4, 3).requires_grad_(False)},
+        "Linear has no parameter that requires_grad",
+    ),
+    "chunks of 0": ({"chunk_size": 0}, "chunk_size is 0; it must be at least 1"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARGUMENTS)
+def test_refuses_bad_arguments(name):
+    """Oracle: the constructor's documentation."""
+    changed, message = BAD_ARGUMENTS[name]
+    arguments = {"model": nn.Linear(4, 3), "x": X, "y": Y, "chunk_size": None} | changed
+    with pytest.raises(ValueError, match=message):
+        HessianOperator(
+            arguments["model"],
+            functional.cross_entropy,
+            arguments["x"],
+            arguments["y"],
+            chunk_size=arguments["chunk_size"],
+        )
