@@ -17,7 +17,7 @@ smoke: $(STAMP) ## run the whole workflow at the smoke tier (CPU, minutes); CORE
 	$(VENV)/bin/snakemake --cores $(CORES) all --config tier=smoke
 
 test: lint ## lint, then run all tests
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n $(CORES) --dist loadfile
 
 lint: $(STAMP) ## check style, types and the workflow's rules
 	$(VENV)/bin/ruff check

@@ -149,6 +149,8 @@ def _table(options: argparse.Namespace) -> None:
     from sharpflat.analysis.tables import figure_table, write_table
 
     config = read_resolved(options.config, ROOT)
+    if options.figure not in config.figures:
+        raise ValueError(f"{options.figure!r} is not among the figures {', '.join(config.figures)}")
     write_table(figure_table(config, options.figure, layout.results(config.tier)), options.path)
 
 

@@ -90,6 +90,33 @@ def test_diverged_rows_without_a_measurement_leave_the_rest_drawn(table: pd.Data
     plt.close(figure)
 
 
+def test_eigensolver_cost_draws_a_bar_and_a_floor_for_every_measured_method() -> None:
+    rows = [
+        {"method": "sharpflat", "mode": "cold", "seconds": 1.0, "reached": True},
+        {"method": "peer", "mode": "cold", "seconds": 4.0, "reached": False},
+        {"method": "absent peer", "mode": "cold", "seconds": None, "reached": False},
+        {"method": "sharpflat", "mode": "tracked", "seconds": 0.1, "reached": True},
+    ]
+    common = {
+        "task": "mnist_mlp",
+        "products": 20,
+        "sine_largest_angle": 0.004,
+        "floor_seconds": 0.5,
+        "learning_rate": 0.01,
+    }
+    figure = FIGURES["eigensolver_cost"](pd.DataFrame([row | common for row in rows]))
+    (axes,) = figure.axes
+    assert [bar.get_width() for bar in axes.patches] == [1.0, 4.0, 0.1]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "sharpflat",
+        "peer, less accurate",
+        "sharpflat, a step at lr 0.01",
+    ]
+    (floors,) = [line for line in axes.get_lines() if line.get_marker() == "|"]
+    assert list(floors.get_xdata()) == [0.5] * 3
+    plt.close(figure)
+
+
 def test_every_method_has_a_label_and_a_colour_and_dashes_of_its_own() -> None:
     stems = ["before_switch", *POINTS, *PATHS]
     assert len({METHOD_COLOURS[stem] for stem in stems}) == len(stems)
