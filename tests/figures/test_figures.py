@@ -34,6 +34,7 @@ def table() -> pd.DataFrame:
                         "method": method,
                         "seed": seed,
                         "k": 2,
+                        "step": after + int(STEPS.max()),
                         "steps_after_switch": after,
                         "train_loss": 2.0 ** (seed - rate * after / 10),
                         "test_accuracy": 0.5 + 0.01 * seed,
@@ -77,7 +78,7 @@ def test_alignment_draws_both_gradients_and_the_eigenvalues_around_the_gap(
     alignment_axes, eigenvalue_axes = figure.axes
     assert _line(alignment_axes, "#e69f00", 9) == pytest.approx(np.full(9, 0.55))
     labels = [text.get_text() for text in eigenvalue_axes.get_legend().get_texts()]
-    assert labels == [r"$\lambda_{1}$", r"$\lambda_{2}$", r"$\lambda_{3}$"]
+    assert labels == [r"$\lambda_{1}$", r"$\lambda_{2}$", r"$\lambda_{3}$, from below"]
     plt.close(figure)
 
 
