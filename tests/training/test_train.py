@@ -188,6 +188,17 @@ def test_a_complete_result_is_kept_and_a_foreign_one_is_replaced(
     assert _summary(folder)["code"] != "of another version"
 
 
+def test_results_without_their_checkpoint_are_trained_again(
+    trained: Path, prefix_record: PrefixRecord, digits: Path
+) -> None:
+    """As in a clone, which holds results but no checkpoints."""
+    before = (trained / "trajectory.csv").read_bytes()
+    (trained / "checkpoint.pt").unlink()
+    train_prefix(prefix_record, data=digits, folder=trained, device=CPU)
+    assert (trained / "checkpoint.pt").exists()
+    assert (trained / "trajectory.csv").read_bytes() == before
+
+
 def test_a_checkpoint_of_another_prefix_is_refused(
     trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
 ) -> None:

@@ -54,7 +54,7 @@ def train_prefix(record: PrefixRecord, *, data: Path, folder: Path, device: torc
     complete result of the same record, code and data lies there.
     """
     state = initial_state(record, data, device=device)
-    if _is_complete(folder, record.id, state):
+    if (folder / CHECKPOINT).exists() and _is_complete(folder, record.id, state):
         return
     optimizer = torch.optim.SGD(state.hessian.parameters, lr=record.learning_rate)
     trajectory = Trajectory()
