@@ -167,7 +167,9 @@ def write_rows(path: Path, row_type: type[Row], rows: Sequence[Row]) -> None:
     """Write rows of one type as a CSV, with a header even if there are none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(row_type)])
+        writer = csv.DictWriter(
+            stream, [field.name for field in fields(row_type)], lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(_cells(row) for row in rows)
 

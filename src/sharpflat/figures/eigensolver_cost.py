@@ -15,7 +15,7 @@ from sharpflat.figures.style import PAGE_WIDTH, TASK_LABELS, apply_style
 OURS, PEERS, UNREACHED = "#0072b2", "#9a9a9a", "#e3e3e3"
 BAR_HEIGHT = 0.24
 #: Space for the text at the end of the longest bar, as a factor on the log axis.
-TEXT_ROOM = 30
+TEXT_ROOM = 10
 
 
 def plot_eigensolver_cost(table: pd.DataFrame) -> Figure:
@@ -50,7 +50,7 @@ def plot_eigensolver_cost(table: pd.DataFrame) -> Figure:
 def _plot_task(axes: Axes, rows: pd.DataFrame) -> None:
     names = [_name(row) for row in rows.to_dict("records")]
     colours = [
-        UNREACHED if not reached else OURS if method.startswith("sharpflat") else PEERS
+        UNREACHED if not reached else OURS if method == "sharpflat" else PEERS
         for method, reached in zip(rows["method"], rows["reached"], strict=True)
     ]
     positions = range(len(rows))
