@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sharpflat.benchmarks.peers import METHODS, Method, Solution
+from sharpflat.benchmarks.peers import METHODS, Method, Solution, surroundings
 from sharpflat.benchmarks.reference import Reference, largest_sine
 from sharpflat.benchmarks.rows import CostRow
 from sharpflat.benchmarks.task import BenchmarkTask
@@ -136,8 +135,7 @@ def _solve(
     counter: ProductCounter | None = None,
 ) -> tuple[Solution, float]:
     counter = counter or ProductCounter()
-    # Only the math backend of attention can be differentiated twice.
-    with sdpa_kernel(SDPBackend.MATH):
+    with surroundings():
         return timed(lambda: method.solve(task, value, seed, counter), task.device)
 
 

@@ -49,6 +49,9 @@ def _measure(name: str, path: Path, num_samples: int, chunk_size: int | None) ->
     command += [str(num_samples), str(chunk_size or num_samples), str(torch.get_num_threads())]
     # What can be imported here can be imported there, installed or not.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # glibc by itself keeps what is freed below a threshold that it moves up to 32 MiB, so that more
+    # samples can need less. Given one, it returns at once what is freed: need is what is measured.
+    environment["MALLOC_MMAP_THRESHOLD_"] = str(2**17)
     child = subprocess.run(command, capture_output=True, text=True, env=environment)
     row = MemoryRow(task=name, num_samples=num_samples, chunk_size=chunk_size)
     if child.returncode == -signal.SIGKILL or "OutOfMemoryError" in child.stderr:

@@ -19,9 +19,11 @@ from unittest import mock
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh, lobpcg
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sharpflat.benchmarks.scipy_bridge import as_columns, as_scipy, starting_vectors
 from sharpflat.benchmarks.task import BenchmarkTask
+from sharpflat.benchmarks.threads import one_numpy_thread
 from sharpflat.benchmarks.timing import ProductCounter
 from sharpflat.curvature import top_eigenpairs
 from sharpflat.tasks.data import select
@@ -73,6 +75,14 @@ class Method:
     def setting(self, value: float) -> str:
         """A value of the knob, for the tables."""
         return f"{self.knob}={value:g}"
+
+
+@contextmanager
+def surroundings() -> Iterator[None]:
+    """What every method needs around it to work, and to be no slower than it must be."""
+    # Only the math backend of attention can be differentiated twice.
+    with sdpa_kernel(SDPBackend.MATH), one_numpy_thread():
+        yield
 
 
 def solve_sharpflat(

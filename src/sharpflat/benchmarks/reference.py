@@ -11,6 +11,7 @@ from torch import Tensor
 from sharpflat.benchmarks.rows import ReferenceRow
 from sharpflat.benchmarks.scipy_bridge import as_columns, as_scipy, starting_vectors
 from sharpflat.benchmarks.task import BenchmarkTask
+from sharpflat.benchmarks.threads import one_numpy_thread
 from sharpflat.benchmarks.timing import ProductCounter
 from sharpflat.curvature import top_eigenpairs
 
@@ -76,7 +77,8 @@ def solve_reference(task: BenchmarkTask, *, seed: int) -> Reference:
         )
     matrix = as_scipy(operator, ProductCounter())
     start = starting_vectors(task.num_parameters, 1, seed=seed)[:, 0]
-    _, vectors = eigsh(matrix, k=task.k, which="LA", v0=start, tol=TOLERANCE)
+    with one_numpy_thread():
+        _, vectors = eigsh(matrix, k=task.k, which="LA", v0=start, tol=TOLERANCE)
     disagreement = largest_sine(as_columns(vectors, task.device), found.eigenvectors)
     if disagreement > AGREEMENT:
         raise NoReferenceError(

@@ -9,9 +9,8 @@ from statistics import fmean
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sharpflat.benchmarks.peers import Method
+from sharpflat.benchmarks.peers import Method, surroundings
 from sharpflat.benchmarks.reference import largest_sine, sines
 from sharpflat.benchmarks.rows import CostRow, TrackingRow
 from sharpflat.benchmarks.task import BenchmarkTask
@@ -187,13 +186,12 @@ def _peer_step(
         inputs, targets = batch
         loss = task.loss(task.outputs(inputs), targets)
         gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, task.parameters)])
-        with sdpa_kernel(SDPBackend.MATH):
-            vectors = peer.method.solve(task, peer.value, seed, counter).eigenvectors
-        basis = vectors.to(gradient)
+        basis = peer.method.solve(task, peer.value, seed, counter).eigenvectors.to(gradient)
         task.move_to(theta - learning_rate * (gradient - basis @ (basis.T @ gradient)))
         return basis
 
-    basis, seconds = timed(step, task.device)
+    with surroundings():
+        basis, seconds = timed(step, task.device)
     task.move_to(theta)
     truth = top_eigenpairs(operator, task.k, tol=CHECK_TOLERANCE, seed=seed)
     run.peer_seconds.append(seconds)

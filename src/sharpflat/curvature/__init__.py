@@ -1,7 +1,13 @@
-"""Curvature of a loss without its matrix: operators, top eigenpairs, the tracked subspace."""
+"""Curvature of a loss without its matrix: operators, eigenpairs, the tracked subspace, energy."""
 
 from sharpflat.curvature.checks import UnsupportedLossError, UnsupportedModelError
 from sharpflat.curvature.eigen import EigenResult, top_eigenpairs
+from sharpflat.curvature.energy import (
+    CurvatureEnergy,
+    Estimate,
+    curvature_energy,
+    subspace_overlap,
+)
 from sharpflat.curvature.krylov import NonFiniteProductError
 from sharpflat.curvature.operators import (
     CurvatureOperator,
@@ -13,9 +19,11 @@ from sharpflat.curvature.operators import (
 from sharpflat.curvature.subspace import DominantSubspace
 
 __all__ = [
+    "CurvatureEnergy",
     "CurvatureOperator",
     "DominantSubspace",
     "EigenResult",
+    "Estimate",
     "FunctionalHessianOperator",
     "GGNOperator",
     "HessianOperator",
@@ -23,5 +31,7 @@ __all__ = [
     "NonFiniteProductError",
     "UnsupportedLossError",
     "UnsupportedModelError",
+    "curvature_energy",
+    "subspace_overlap",
     "top_eigenpairs",
 ]
