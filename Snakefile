@@ -20,8 +20,8 @@ configfile: f"workflow/config/{TIER}.yaml"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/tasks.smk"
-include: "workflow/rules/curvature.smk"
 include: "workflow/rules/training.smk"
+include: "workflow/rules/curvature.smk"
 include: "workflow/rules/analysis.smk"
 include: "workflow/rules/figures.smk"
 

@@ -5,14 +5,36 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from sharpflat.config import Config, read_tier
-from sharpflat.plan import all_prefixes, all_runs, figure_runs, prefix_jobs, run_jobs, runs_csv
+from sharpflat.config import Config, parse_config, read_tier
+from sharpflat.plan import (
+    all_prefixes,
+    all_runs,
+    figure_runs,
+    prefix_jobs,
+    run_jobs,
+    runs_csv,
+    snapshots,
+)
+from sharpflat.settings import merge
 
 ROOT = Path(__file__).parents[1]
 
 
+RUNS = {"tasks": ["mnist_mlp"], "losses": ["mse"]}
+FIGURES = {
+    "dom_bulk": {**RUNS, "methods": ["sgd", "dom_sgd", "bulk_sgd", "sgd_to_bulk(0.5)"]},
+    "alignment": {**RUNS, "methods": ["sgd"]},
+}
+
+
 def _config(**overrides: object) -> Config:
-    return read_tier("smoke", ROOT, overrides)
+    """The smoke tier's settings with two figures of one task."""
+    values = dict(read_tier("smoke", ROOT).raw) | {
+        "seeds": [0, 1, 2],
+        "steps_per_job": 1000,
+        "figures": FIGURES,
+    }
+    return parse_config(merge(values, overrides), ROOT)
 
 
 def test_a_run_that_two_figures_show_is_trained_once() -> None:
@@ -65,6 +87,7 @@ def test_everything_that_decides_numbers_is_in_the_name_and_resources_are_not() 
             "switch_alignment": None,
             "switch_ema_decay": 0.8,
             "switch_max_steps": 401,
+            "divergence_factor": 9.0,
         }.items()
     ]
     runs = [replace(run, prefix=changed) for changed in changes]
@@ -73,23 +96,51 @@ def test_everything_that_decides_numbers_is_in_the_name_and_resources_are_not() 
         replace(run, bulk_weight=0.9),
         replace(run, steps=301),
         replace(run, refresh=5),
+        replace(run, learning_rate=0.021),
+        replace(run, batch_size=51),
+        replace(run, k=9),
+        replace(run, hessian_samples=501),
     ]
     assert len({changed.id for changed in [run, *runs]}) == len(runs) + 1
     ids = [run.id for run in all_runs(_config())]
     assert ids == [run.id for run in all_runs(_config(threads=2, device="auto", data_mirror="x"))]
 
 
-def test_jobs_hold_every_record_once_and_mix_no_cells() -> None:
+def test_jobs_hold_every_record_once_and_keep_to_their_steps() -> None:
     config = _config(seeds=list(range(7)))
     jobs = run_jobs(config)
     assert sorted(name for job in jobs for name in job.ids) == sorted(
         run.id for run in all_runs(config)
     )
     for job in jobs:
-        cells = {replace(run, prefix=replace(run.prefix, seed=0)) for run in job.records}
-        assert len(cells) == 1
+        assert len({(run.prefix.task, run.prefix.loss) for run in job.records}) == 1
         assert sum(run.steps for run in job.records) <= config.steps_per_job
-    assert {len(job.records) for job in prefix_jobs(config)} == {1, 2}
+    assert {len(job.records) for job in prefix_jobs(config)} == {1, 3}
+
+
+def test_an_ablation_branches_from_the_checkpoint_of_the_default() -> None:
+    """Unless what it varies holds from the start."""
+    runs = {**RUNS, "methods": ["sgd", "bulk_sgd"], "steps": 20}
+    after = {**runs, "vary": {"learning_rate": [0.01, 0.02, 0.04]}}
+    config = _config(figures={"ablation_lr": after})
+    shown = figure_runs(config, config.figures["ablation_lr"])
+    assert {(run.varied, run.value, run.record.learning_rate) for run in shown} == {
+        ("learning_rate", rate, rate) for rate in (0.01, 0.02, 0.04)
+    }
+    assert len({run.record.prefix for run in shown}) == len(config.seeds)
+    assert {run.record.steps for run in shown} == {20}
+    for vary in ({"width": [8, 16]}, {"switch_step": [50, 100]}):
+        config = _config(figures={"ablation_width": {**runs, "vary": vary}})
+        shown = figure_runs(config, config.figures["ablation_width"])
+        assert len({run.record.prefix for run in shown}) == 2 * len(config.seeds)
+
+
+def test_snapshots_are_kept_by_the_runs_that_a_figure_measures() -> None:
+    energy = {**RUNS, "methods": ["bulk_sgd"], "snapshots": 3, "probes": 9}
+    config = _config(figures={"curvature_energy": energy})
+    bulk = [run for run in all_runs(config) if (run.dom_weight, run.bulk_weight) == (0, 1)]
+    kept = {run.id for run in bulk} | {run.prefix.id for run in bulk}
+    assert snapshots(config) == dict.fromkeys(kept, 3)
 
 
 def test_long_runs_have_a_process_each() -> None:

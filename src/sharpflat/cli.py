@@ -52,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
         train.add_argument("ids", nargs="+", metavar="ID")
         train.set_defaults(command=_prefix if name == "prefix" else _train)
 
+    energy = commands.add_parser("energy", help="measure the curvature energy along runs")
+    energy.add_argument("config", type=Path)
+    energy.add_argument("ids", nargs="+", metavar="ID")
+    energy.set_defaults(command=_energy)
+
     benchmark = commands.add_parser("benchmark", help="measure eigensolvers beside each other")
     benchmark.add_argument("config", type=Path)
     benchmark.set_defaults(command=_benchmark)
@@ -102,6 +107,7 @@ def _prefix(options: argparse.Namespace) -> None:
             data=layout.dataset(record.dataset),
             folder=layout.prefix(config.tier, name),
             device=device,
+            keeping=_keeping(config, name),
         )
 
 
@@ -120,6 +126,28 @@ def _train(options: argparse.Namespace) -> None:
             prefix_folder=layout.prefix(config.tier, record.prefix.id),
             folder=layout.run(config.tier, name),
             device=device,
+            keeping=_keeping(config, name),
+        )
+
+
+def _energy(options: argparse.Namespace) -> None:
+    from sharpflat.plan import all_prefixes, all_runs
+    from sharpflat.training.energy import measure_energy
+
+    config = read_resolved(options.config, ROOT)
+    prefixes = {record.id: record for record in all_prefixes(config)}
+    runs = {record.id: record for record in all_runs(config)}
+    device = _prepare_torch(config)
+    for name in options.ids:
+        record = _chosen(prefixes | runs, name)
+        settings = record if name in prefixes else record.after_switch
+        place = layout.prefix if name in prefixes else layout.run
+        measure_energy(
+            settings,
+            data=layout.dataset(settings.dataset),
+            folder=place(config.tier, name),
+            device=device,
+            probes=max(figure.probes for figure in config.figures.values()),
         )
 
 
@@ -172,7 +200,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.device:
         overrides["device"] = options.device
     config = read_tier(options.tier, ROOT, overrides)
-    from sharpflat.plan import all_prefixes, all_runs
+    from sharpflat.plan import all_prefixes, all_runs, snapshots
 
     resolved = layout.resolved_config(config.tier)
     resolved.parent.mkdir(parents=True, exist_ok=True)
@@ -184,6 +212,8 @@ def _run(options: argparse.Namespace) -> None:
     main(["plan", str(resolved), str(layout.runs_list(config.tier))])
     main(["prefix", str(resolved), *(record.id for record in all_prefixes(config))])
     main(["train", str(resolved), *(record.id for record in all_runs(config))])
+    if measured := snapshots(config):
+        main(["energy", str(resolved), *measured])
     for name in config.figures:
         table = layout.table(config.tier, name)
         main(["table", str(resolved), name, str(table)])
@@ -197,12 +227,20 @@ def _chosen(records: dict[str, Any], name: str) -> Any:
 
 
 def _prepare_torch(config: Config) -> Any:
-    import torch
+    from sharpflat.training.numerics import set_up
 
-    torch.set_num_threads(config.threads)
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device = 'cuda', but torch finds no CUDA device: set device=cpu or auto")
-    return torch.device(name)
+    return set_up(
+        device=config.device,
+        threads=config.threads,
+        tf32=config.tf32,
+        deterministic=config.deterministic,
+    )
+
+
+def _keeping(config: Config, name: str) -> Any:
+    from sharpflat.plan import snapshots
+    from sharpflat.training.train import Keeping
+
+    return Keeping(
+        snapshots=snapshots(config).get(name, 0), checkpoint_every=config.checkpoint_every
+    )

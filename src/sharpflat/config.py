@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -12,45 +12,29 @@ import jsonschema
 import yaml
 
 from sharpflat.methods import Method, parse_method
-from sharpflat.tasks.registry import DATASETS, LOSSES, count_parameters, look_up
+from sharpflat.settings import Cell, ConfigError, Setting, cells, merge
 
 TIERS = ("smoke", "laptop", "paper")
 SCHEMA_PATH = Path("workflow/schemas/config.schema.yaml")
 
 
-class ConfigError(ValueError):
-    """A configuration that is refused; the message names the key, the value and the remedy."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What a task trains with one loss; the fields are those of the config's ``tasks``."""
-
-    task: str
-    dataset: str
-    model: str
-    sizes: tuple[tuple[str, int], ...]
-    loss: str
-    batch_size: int
-    learning_rate: float
-    k: int
-    hessian_samples: int
-    refresh: Literal["adaptive", "every_step"] | int
-    tolerance: float
-    steps: int
-    record_every: int
-    switch_alignment: float | None
-    switch_ema_decay: float
-    switch_max_steps: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """The runs that a figure shows: every setting with every method and seed."""
+    """The runs that a figure shows: every cell with every method and seed.
+
+    Attributes:
+        name: Of the figure.
+        cells: What is trained.
+        methods: How it goes on from the switch.
+        snapshots: Points of every run whose parameters are kept, to measure the energy there.
+        probes: Random probes of a measurement of the energy.
+    """
 
     name: str
-    settings: tuple[Setting, ...]
+    cells: tuple[Cell, ...]
     methods: tuple[Method, ...]
+    snapshots: int = 0
+    probes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +62,10 @@ class Config:
         seeds: Seeds of the repetitions.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Threads of one training process.
+        tf32: Whether float32 products on a GPU may round to TF32.
+        deterministic: Whether to take deterministic kernels where there are any.
         steps_per_job: Runs share a process up to this many training steps.
+        checkpoint_every: Steps from one checkpoint, which a killed run goes on from, to the next.
         data_mirror: Folder with the canonical data files, instead of a download.
         figures: By name.
         benchmark: Where the tier measures eigensolvers, else ``None``.
@@ -89,7 +76,10 @@ class Config:
     seeds: tuple[int, ...]
     device: Literal["auto", "cpu", "cuda"]
     threads: int
+    tf32: bool
+    deterministic: bool
     steps_per_job: int
+    checkpoint_every: int
     data_mirror: Path | None
     figures: Mapping[str, Figure]
     benchmark: Benchmark | None
@@ -98,8 +88,8 @@ class Config:
     @property
     def datasets(self) -> tuple[str, ...]:
         """Names of the data sets that any figure needs."""
-        names = {s.dataset for figure in self.figures.values() for s in figure.settings}
-        return tuple(sorted(names))
+        shown = (cell for figure in self.figures.values() for cell in figure.cells)
+        return tuple(sorted({cell.before.dataset for cell in shown}))
 
 
 def read_tier(tier: str, root: Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -116,7 +106,7 @@ def read_tier(tier: str, root: Path, overrides: Mapping[str, Any] | None = None)
     if tier not in TIERS:
         raise ConfigError(f"tier = {tier!r} is unknown; allowed are {', '.join(TIERS)}")
     values = yaml.safe_load((root / f"workflow/config/{tier}.yaml").read_text())
-    return parse_config(_merge(values, {"tier": tier, **(overrides or {})}), root)
+    return parse_config(merge(values, {"tier": tier, **(overrides or {})}), root)
 
 
 def read_resolved(path: Path, root: Path) -> Config:
@@ -135,11 +125,14 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
     first = jsonschema.exceptions.best_match(errors)
     if first is not None:
         raise ConfigError(_explain(first))
+    _check_varied(values, schema["properties"]["tasks"]["additionalProperties"]["properties"])
     figures = {
         name: Figure(
             name=name,
-            settings=tuple(_settings(values, f"figures.{name}", request)),
+            cells=tuple(cells(values, f"figures.{name}", request)),
             methods=tuple(_method(name, method) for method in request["methods"]),
+            snapshots=request.get("snapshots", 0),
+            probes=request.get("probes", 0),
         )
         for name, request in values["figures"].items()
     }
@@ -149,7 +142,10 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
         seeds=tuple(values["seeds"]),
         device=values["device"],
         threads=values["threads"],
+        tf32=values["tf32"],
+        deterministic=values["deterministic"],
         steps_per_job=values["steps_per_job"],
+        checkpoint_every=values["checkpoint_every"],
         data_mirror=None if mirror is None else Path(mirror),
         figures=figures,
         benchmark=_benchmark(values) if "benchmark" in values else None,
@@ -157,12 +153,16 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
     )
 
 
-def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if nested else value
-    return merged
+def _check_varied(values: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Hold the values that figures vary to what the schema allows of the settings themselves."""
+    positive = {"type": "integer", "minimum": 1}
+    for figure, request in values["figures"].items():
+        for name, candidates in request.get("vary", {}).items():
+            for position, value in enumerate(candidates):
+                validator = jsonschema.Draft202012Validator(settings.get(name, positive))
+                for error in validator.iter_errors(value):
+                    error.path.extendleft([position, name, "vary", figure, "figures"])
+                    raise ConfigError(_explain(error))
 
 
 def _explain(error: jsonschema.ValidationError) -> str:
@@ -200,77 +200,19 @@ def _benchmark(values: Mapping[str, Any]) -> Benchmark:
     options = dict(values["benchmark"])
     learning_rates = {task: tuple(rates) for task, rates in options.pop("learning_rates").items()}
     loss = options.pop("loss")
+    samples = options.pop("hessian_samples", {})
     request = {"tasks": list(learning_rates), "losses": [loss]}
+    settings = [cell.after for cell in cells(values, "benchmark", request)]
     if options["memory_task"] not in learning_rates:
         raise ConfigError(
             f"config: benchmark.memory_task = {options['memory_task']!r} is not measured; "
             f"allowed are {', '.join(learning_rates)}"
         )
     return Benchmark(
-        settings=tuple(_settings(values, "benchmark", request)),
+        settings=tuple(
+            replace(setting, hessian_samples=samples.get(setting.task, setting.hessian_samples))
+            for setting in settings
+        ),
         learning_rates=learning_rates,
         options=options | {"memory_samples": tuple(options["memory_samples"])},
-    )
-
-
-def _settings(
-    values: Mapping[str, Any], where: str, request: Mapping[str, Any]
-) -> Iterator[Setting]:
-    for task in request["tasks"]:
-        if task not in values["tasks"]:
-            raise ConfigError(
-                f"config: {where}.tasks = {task!r} is unknown; "
-                f"allowed are {', '.join(values['tasks'])}"
-            )
-        for loss in request["losses"]:
-            yield _setting(values, task, loss)
-
-
-def _setting(values: Mapping[str, Any], task: str, loss: str) -> Setting:
-    chosen = _merge(values["defaults"], values["tasks"][task])
-    losses = chosen.pop("losses")
-    if loss not in losses:
-        raise ConfigError(
-            f"config: loss {loss!r} is not among tasks.{task}.losses; "
-            f"allowed are {', '.join(losses)}"
-        )
-    chosen = _merge(chosen, losses[loss])
-    where = f"config: tasks.{task}"
-    required = ("learning_rate", "batch_size", "steps", "record_every", "hessian_samples", "switch")
-    for key in (*required, "refresh", "tolerance"):
-        if key not in chosen:
-            raise ConfigError(f"{where}.{key} is missing; give it there or under defaults")
-    try:
-        dataset = look_up(DATASETS, chosen["dataset"], what="data set")
-        look_up(LOSSES, loss, what="loss")
-        num_parameters = count_parameters(chosen["model"], dataset, chosen["sizes"])
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    everything = chosen["hessian_samples"] == "all"
-    samples = dataset.num_train if everything else chosen["hessian_samples"]
-    for key, value, largest, what in (
-        ("k", chosen["k"], num_parameters, "parameters"),
-        ("hessian_samples", samples, dataset.num_train, "training samples"),
-        ("batch_size", chosen["batch_size"], dataset.num_train, "training samples"),
-    ):
-        if value > largest:
-            raise ConfigError(f"{where}.{key} = {value} exceeds its {largest} {what}")
-    switch = chosen["switch"]
-    return Setting(
-        task=task,
-        dataset=chosen["dataset"],
-        model=chosen["model"],
-        sizes=tuple(sorted(chosen["sizes"].items())),
-        loss=loss,
-        batch_size=chosen["batch_size"],
-        learning_rate=float(chosen["learning_rate"]),
-        k=chosen["k"],
-        hessian_samples=samples,
-        refresh=chosen["refresh"],
-        tolerance=float(chosen["tolerance"]),
-        steps=chosen["steps"],
-        record_every=chosen["record_every"],
-        switch_alignment=switch["alignment"],
-        switch_ema_decay=float(switch["ema_decay"]),
-        switch_max_steps=switch["max_steps"],
     )

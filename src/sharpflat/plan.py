@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sharpflat.config import Config, Figure, Setting
+from sharpflat.config import Config, Figure
 from sharpflat.methods import Method
 from sharpflat.records import PrefixRecord, RunRecord, flat
+from sharpflat.settings import AFTER_SWITCH, Cell, Value
 
 Record = TypeVar("Record", PrefixRecord, RunRecord)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FigureRun:
-    """A run as a figure shows it: under the name of a method."""
+    """A run as a figure shows it.
+
+    Attributes:
+        method: Under whose name.
+        record: What is trained.
+        varied: Name of the setting that the figure varies, if it varies one.
+        value: Its value.
+    """
 
     method: Method
     record: RunRecord
+    varied: str | None
+    value: Value | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Generic[Record]):
-    """Records that differ in the seed only and are trained in one process."""
+    """Records of one data set, model and loss that are trained in one process."""
 
     records: tuple[Record, ...]
 
@@ -34,12 +44,23 @@ class Job(Generic[Record]):
         """Names of the records."""
         return tuple(record.id for record in self.records)
 
+    @property
+    def dataset(self) -> str:
+        """Name of their data set."""
+        first = self.records[0]
+        return first.dataset if isinstance(first, PrefixRecord) else first.prefix.dataset
+
 
 def figure_runs(config: Config, figure: Figure) -> tuple[FigureRun, ...]:
     """Every run that a figure shows."""
     return tuple(
-        FigureRun(method=method, record=_record(setting, method, seed))
-        for setting in figure.settings
+        FigureRun(
+            method=method,
+            record=_record(cell, method, seed),
+            varied=cell.varied,
+            value=cell.value,
+        )
+        for cell in figure.cells
         for method in figure.methods
         for seed in config.seeds
     )
@@ -58,27 +79,36 @@ def all_prefixes(config: Config) -> tuple[PrefixRecord, ...]:
 
 def run_jobs(config: Config) -> tuple[Job[RunRecord], ...]:
     """The jobs that train all runs."""
-    cells: dict[RunRecord, list[RunRecord]] = {}
+    kinds: dict[tuple[str, ...], list[RunRecord]] = {}
     for run in all_runs(config):
-        cell = replace(run, prefix=replace(run.prefix, seed=0))
-        cells.setdefault(cell, []).append(run)
+        kinds.setdefault(_kind(run.prefix), []).append(run)
     return tuple(
         Job(records=chunk)
-        for cell, runs in cells.items()
-        for chunk in _chunks(runs, config.steps_per_job // cell.steps)
+        for runs in kinds.values()
+        for chunk in _chunks(runs, lambda run: run.steps, config.steps_per_job)
     )
 
 
 def prefix_jobs(config: Config) -> tuple[Job[PrefixRecord], ...]:
     """The jobs that train all prefixes."""
-    cells: dict[PrefixRecord, list[PrefixRecord]] = {}
+    kinds: dict[tuple[str, ...], list[PrefixRecord]] = {}
     for prefix in all_prefixes(config):
-        cells.setdefault(replace(prefix, seed=0), []).append(prefix)
+        kinds.setdefault(_kind(prefix), []).append(prefix)
     return tuple(
         Job(records=chunk)
-        for cell, prefixes in cells.items()
-        for chunk in _chunks(prefixes, config.steps_per_job // cell.switch_max_steps)
+        for prefixes in kinds.values()
+        for chunk in _chunks(prefixes, lambda prefix: prefix.switch_max_steps, config.steps_per_job)
     )
+
+
+def snapshots(config: Config) -> dict[str, int]:
+    """Names of the runs and prefixes that keep parameters, and at how many points."""
+    kept: dict[str, int] = {}
+    for figure in config.figures.values():
+        for run in figure_runs(config, figure) if figure.snapshots else ():
+            for name in (run.record.prefix.id, run.record.id):
+                kept[name] = max(figure.snapshots, kept.get(name, 0))
+    return kept
 
 
 def runs_csv(config: Config) -> str:
@@ -96,21 +126,36 @@ def runs_csv(config: Config) -> str:
     return text.getvalue()
 
 
-def _record(setting: Setting, method: Method, seed: int) -> RunRecord:
+def _record(cell: Cell, method: Method, seed: int) -> RunRecord:
+    before, after = cell.before, cell.after
     prefix = PrefixRecord(
         seed=seed,
-        **{name: getattr(setting, name) for name in PrefixRecord.__annotations__ if name != "seed"},
+        **{name: getattr(before, name) for name in PrefixRecord.__annotations__ if name != "seed"},
     )
     return RunRecord(
         prefix=prefix,
         dom_weight=method.dom_weight,
         bulk_weight=method.bulk_weight,
-        steps=setting.steps,
-        refresh=setting.refresh,
+        steps=after.steps,
+        **{name: getattr(after, name) for name in AFTER_SWITCH},
     )
 
 
-def _chunks(records: Sequence[Record], size: int) -> Iterator[tuple[Record, ...]]:
-    size = max(size, 1)
-    for start in range(0, len(records), size):
-        yield tuple(records[start : start + size])
+def _kind(prefix: PrefixRecord) -> tuple[str, ...]:
+    return prefix.task, prefix.dataset, prefix.model, prefix.loss
+
+
+def _chunks(
+    records: Sequence[Record], steps: Callable[[Record], int], limit: int
+) -> Iterator[tuple[Record, ...]]:
+    """Records in their order, each chunk's steps within the limit or of one record alone."""
+    chunk: list[Record] = []
+    total = 0
+    for record in records:
+        total += steps(record)
+        if chunk and total > limit:
+            yield tuple(chunk)
+            chunk, total = [], steps(record)
+        chunk.append(record)
+    if chunk:
+        yield tuple(chunk)

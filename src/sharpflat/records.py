@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 HASH_DIGITS = 10
@@ -31,6 +31,8 @@ class PrefixRecord:
             alignment passes this; ``None``: at ``switch_max_steps``.
         switch_ema_decay: Decay of that average per step.
         switch_max_steps: Step at which the switch comes at the latest.
+        divergence_factor: A run has diverged, and ends, when its mini-batch loss exceeds so many
+            times the training loss at initialisation, or is not finite [assumption].
     """
 
     task: str
@@ -48,6 +50,7 @@ class PrefixRecord:
     switch_alignment: float | None
     switch_ema_decay: float
     switch_max_steps: int
+    divergence_factor: float
 
     @property
     def slug(self) -> str:
@@ -64,12 +67,19 @@ class PrefixRecord:
 class RunRecord:
     """One run: a prefix, and the method that goes on from its switch.
 
+    What may differ from the prefix stands here again, so that an ablation branches from the same
+    checkpoint as the runs that it is compared with.
+
     Attributes:
         prefix: What came before the switch.
         dom_weight: Weight ``a`` of the update's Dominant part.
         bulk_weight: Weight ``b`` of its Bulk part.
         steps: Steps after the switch.
         refresh: Refresh policy of the subspace that the steps are projected on.
+        learning_rate: η after the switch.
+        batch_size: Samples of a mini-batch after the switch.
+        k: Dimension of the Dominant subspace after the switch.
+        hessian_samples: Samples of the Hessian after the switch.
     """
 
     prefix: PrefixRecord
@@ -77,12 +87,28 @@ class RunRecord:
     bulk_weight: float
     steps: int
     refresh: Literal["adaptive", "every_step"] | int
+    learning_rate: float
+    batch_size: int
+    k: int
+    hessian_samples: int
+
+    @property
+    def after_switch(self) -> PrefixRecord:
+        """The prefix's settings with those that hold after the switch."""
+        return replace(
+            self.prefix,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            k=self.k,
+            hessian_samples=self.hessian_samples,
+        )
 
     @property
     def id(self) -> str:
         """Name of the run: readable part, seed and hash."""
         weights = f"dom{self.dom_weight:g}-bulk{self.bulk_weight:g}"
-        return f"{self.prefix.slug}-{weights}-seed{self.prefix.seed}-{record_hash(self)}"
+        slug = self.after_switch.slug
+        return f"{slug}-{weights}-seed{self.prefix.seed}-{record_hash(self)}"
 
 
 def record_hash(record: PrefixRecord | RunRecord) -> str:
@@ -92,7 +118,10 @@ def record_hash(record: PrefixRecord | RunRecord) -> str:
 
 
 def flat(record: RunRecord) -> dict[str, Any]:
-    """The record as one row of a table, model sizes and prefix spread out."""
+    """The record as one row of a table, model sizes and prefix spread out.
+
+    Settings that the run has a value of its own for are the run's.
+    """
     row = {"run": record.id, "prefix": record.prefix.id, **asdict(record.prefix)}
     row.update({f"model_{name}": size for name, size in row.pop("sizes")})
     row.update({name: value for name, value in asdict(record).items() if name != "prefix"})

@@ -10,6 +10,7 @@ from sharpflat.tasks.data import Inputs
 from sharpflat.tasks.entries import DatasetEntry
 from sharpflat.tasks.losses import load_loss
 from sharpflat.tasks.models import build_model
+from sharpflat.tasks.models.transformer import GROUP_SIZE
 from sharpflat.tasks.parameter_counts import pooled_sides
 from sharpflat.tasks.registry import DATASETS, MODELS, count_parameters
 
@@ -167,6 +168,22 @@ def test_transformer_output_does_not_depend_on_padding(
         padded = model(rows, mask)
         torch.testing.assert_close(model(rows[:, :4], mask[:, :4]), padded)
         torch.testing.assert_close(model(garbage, mask), padded)
+
+
+def test_groups_of_like_length_change_no_output(tiny_dataset: TinyDataset) -> None:
+    """Oracle: every sequence alone, in float64."""
+    entry = tiny_dataset("text")
+    model = build_model("transformer", entry, {"width": 6, "depth": 2, "heads": 3}, seed=0).double()
+    length, size = entry.input_shape[0], 2 * GROUP_SIZE + 3
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(1, entry.vocabulary_size or 0, (size, length), generator=generator)
+    lengths = torch.randint(1, length + 1, (size, 1), generator=generator)
+    mask = torch.arange(length) < lengths
+    alone = [
+        model(row[None, :n], kept[None, :n])
+        for row, kept, n in zip(tokens, mask, lengths, strict=True)
+    ]
+    torch.testing.assert_close(model(tokens, mask), torch.cat(alone))
 
 
 def test_transformer_sees_the_order_of_words(tiny_dataset: TinyDataset) -> None:

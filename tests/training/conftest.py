@@ -35,4 +35,5 @@ def prefix_record() -> PrefixRecord:
         switch_alignment=0.5,
         switch_ema_decay=0.9,
         switch_max_steps=60,
+        divergence_factor=100.0,
     )

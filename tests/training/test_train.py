@@ -12,8 +12,9 @@ import torch
 
 from sharpflat.records import PrefixRecord, RunRecord
 from sharpflat.tasks.data import load
-from sharpflat.training.state import initial_state
-from sharpflat.training.train import CheckpointError, train_prefix, train_run
+from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from sharpflat.training.state import TrainingState, initial_state
+from sharpflat.training.train import Keeping, train_prefix, train_run
 
 CPU = torch.device("cpu")
 
@@ -29,6 +30,8 @@ def _summary(folder: Path) -> dict:
 
 def _run(prefix: PrefixRecord, **changes: object) -> RunRecord:
     settings = {"dom_weight": 1.0, "bulk_weight": 1.0, "steps": 20, "refresh": "adaptive"}
+    shared = ("learning_rate", "batch_size", "k", "hessian_samples")
+    settings |= {name: getattr(prefix, name) for name in shared}
     return RunRecord(prefix=prefix, **{**settings, **changes})
 
 
@@ -50,7 +53,7 @@ def test_the_switch_is_the_first_record_whose_average_passes(
 ) -> None:
     """Oracle: the average recomputed from the recorded alignments, memory counted in steps."""
     rows, summary = _rows(trained), _summary(trained)
-    average = rows[0]["alignment"]
+    average = (1 - prefix_record.switch_ema_decay) * rows[0]["alignment"]
     decay = prefix_record.switch_ema_decay**prefix_record.record_every
     for row in rows[1:]:
         average = decay * average + (1 - decay) * row["alignment"]
@@ -115,7 +118,7 @@ def test_the_recorded_numbers_are_those_of_the_parameters(
 ) -> None:
     """Oracle: dense Hessian and gradient at the checkpoint, torch.autograd.functional."""
     state = initial_state(prefix_record, digits, device=CPU)
-    checkpoint = torch.load(trained / "checkpoint.pt", weights_only=True)
+    checkpoint = read_checkpoint(trained / "checkpoint.pt")
     state.model.load_state_dict(checkpoint["model"])
     row = _rows(trained)[-1]
     dataset = load("digits", digits)
@@ -149,6 +152,38 @@ def test_divergence_ends_the_run_and_keeps_its_trajectory(
     assert summary["status"] == "diverged"
     assert rows[0]["step"] == 0
     assert rows[-1]["step"] == summary["last_step"] < record.switch_max_steps
+
+
+def test_a_loss_that_grows_past_its_limit_has_diverged(
+    prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    """The step size is stable up to 2 / λ_1; ten times that is not."""
+    record = replace(prefix_record, learning_rate=0.5, switch_alignment=None, divergence_factor=1.5)
+    train_prefix(record, data=digits, folder=tmp_path, device=CPU)
+    rows, summary = _rows(tmp_path), _summary(tmp_path)
+    assert summary["status"] == "diverged"
+    assert rows[-1]["batch_loss"] > 1.5 * rows[0]["train_loss"]
+
+
+def test_what_changes_at_the_switch_changes_the_run_and_not_its_start(
+    trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    """Oracle: the run whose settings did not change."""
+    default = _train(_run(prefix_record), digits, trained, tmp_path / "default")
+    changes = {"learning_rate": 0.001, "batch_size": 10, "k": 2, "hessian_samples": 200}
+    for name, value in changes.items():
+        changed = _train(_run(prefix_record, **{name: value}), digits, trained, tmp_path / name)
+        assert changed[0]["train_loss"] == default[0]["train_loss"]
+        different = {column for column in changed[-1] if changed[-1][column] != default[-1][column]}
+        expected = {
+            "learning_rate": {"train_loss", "eigenvalue_1"},
+            "batch_size": {"train_loss", "batch_loss"},
+            "k": {"alignment"},
+            "hessian_samples": {"eigenvalue_1"},
+        }
+        assert expected[name] <= different
+    assert "eigenvalue_4" in default[0]
+    assert "eigenvalue_4" not in _rows(tmp_path / "k")[0]
 
 
 def test_a_run_from_a_diverged_prefix_diverges_at_once(
@@ -199,6 +234,109 @@ def test_results_without_their_checkpoint_are_trained_again(
     assert (trained / "trajectory.csv").read_bytes() == before
 
 
+@pytest.mark.parametrize("refresh", ["adaptive", "every_step", 3])
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    trained: Path,
+    prefix_record: PrefixRecord,
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refresh: str | int,
+) -> None:
+    """Oracle: the run that nobody killed. Killed before, between and after checkpoints."""
+    record = _run(prefix_record, dom_weight=0.0, refresh=refresh)
+    _train(record, digits, trained, tmp_path / "whole")
+    keeping = Keeping(snapshots=4, checkpoint_every=3)
+    left = 0
+
+    def killed(state: TrainingState, step: int) -> torch.Tensor:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return batch_loss(state, step)
+
+    batch_loss = TrainingState.batch_loss
+    monkeypatch.setattr(TrainingState, "batch_loss", killed)
+    folder = tmp_path / "killed"
+    for steps in (4, 9, 2, 1000):
+        left = steps
+        try:
+            train_run(
+                record,
+                data=digits,
+                prefix_folder=trained,
+                folder=folder,
+                device=CPU,
+                keeping=keeping,
+            )
+        except KeyboardInterrupt:
+            assert not (folder / "summary.json").exists()
+    whole = tmp_path / "whole" / "trajectory.csv"
+    assert (folder / "trajectory.csv").read_bytes() == whole.read_bytes()
+    assert _summary(folder)["num_matvecs"] == _summary(tmp_path / "whole")["num_matvecs"]
+    assert not (folder / "resume.pt").exists()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "foreign"])
+def test_a_checkpoint_that_cannot_be_resumed_is_set_aside(
+    prefix_record: PrefixRecord,
+    digits: Path,
+    tmp_path: Path,
+    trained: Path,
+    damage: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    record = replace(prefix_record, switch_alignment=None, switch_max_steps=10)
+    train_prefix(record, data=digits, folder=tmp_path / "whole", device=CPU)
+    resume = tmp_path / "damaged" / "resume.pt"
+    write_checkpoint(resume, {"key": "of another run"})
+    content = bytearray(resume.read_bytes())
+    content[-1] ^= 1
+    damaged = {"flipped": bytes(content), "cut": bytes(content[:40]), "empty": b""}
+    if damage != "foreign":
+        resume.write_bytes(damaged[damage])
+    train_prefix(record, data=digits, folder=resume.parent, device=CPU)
+    assert (resume.parent / "resume.pt.rejected").exists()
+    assert "starting over" in caplog.text
+    paths = [folder / "trajectory.csv" for folder in (tmp_path / "whole", resume.parent)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_snapshots_are_the_parameters_at_their_steps(
+    trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    """Oracle: the losses that were recorded there."""
+    record = _run(prefix_record)
+    arguments = {"data": digits, "prefix_folder": trained, "device": CPU}
+    train_run(record, folder=tmp_path / "plain", **arguments)
+    folder = tmp_path / "kept"
+    train_run(record, folder=folder, keeping=Keeping(snapshots=2), **arguments)
+    plain, kept = (path / "trajectory.csv" for path in (tmp_path / "plain", folder))
+    assert plain.read_bytes() == kept.read_bytes()
+    snapshots = read_checkpoint(folder / "snapshots.pt")
+    rows = {int(row["step"]): row for row in _rows(folder)}
+    start = _summary(folder)["switch_step"]
+    assert list(snapshots["parameters"]) == [start, start + 10, start + 20]
+    state = initial_state(prefix_record, digits, device=CPU)
+    for step, theta in snapshots["parameters"].items():
+        torch.nn.utils.vector_to_parameters(theta, state.model.parameters())
+        assert state.full_gradient()[0] == pytest.approx(rows[step]["train_loss"], rel=1e-6)
+
+
+def test_a_damaged_or_missing_checkpoint_is_refused(
+    trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    arguments = {"data": digits, "prefix_folder": trained, "device": CPU}
+    checkpoint = trained / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match=r"checkpoint.pt is damaged: delete it"):
+        train_run(_run(prefix_record), folder=tmp_path / "run", **arguments)
+    checkpoint.unlink()
+    with pytest.raises(CheckpointError, match=r"checkpoint.pt is missing: train"):
+        train_run(_run(prefix_record), folder=tmp_path / "run", **arguments)
+
+
 def test_a_checkpoint_of_another_prefix_is_refused(
     trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
 ) -> None:
@@ -213,7 +351,7 @@ def test_a_summary_says_with_what_it_was_made(trained: Path, prefix_record: Pref
     summary = _summary(trained)
     assert summary["id"] == prefix_record.id
     assert summary["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert set(summary["seeds"]) == {"initialisation", "batches", "eigensolver"}
+    assert set(summary["seeds"]) == {"initialisation", "batches", "eigensolver", "energy"}
     assert summary["device"] == "cpu"
     assert summary["num_matvecs"] > 0
     assert summary["hardware"]["processor"]

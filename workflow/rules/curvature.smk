@@ -1,5 +1,39 @@
-# Eigensolvers beside each other on this tier's tasks; asked for by `benchmarks` alone.
+# The curvature energy along runs; eigensolvers beside each other.
 
+for job, folder in [
+    *((job, layout.prefix) for job in plan.prefix_jobs(STUDY)),
+    *((job, layout.run) for job in plan.run_jobs(STUDY)),
+]:
+    measured = [name for name in job.ids if name in SNAPSHOTS]
+    if not measured:
+        continue
+
+    rule:
+        name:
+            f"energy_{measured[0]}"
+        input:
+            config=ancient(layout.resolved_config(TIER)),
+            data=layout.dataset(job.dataset),
+            snapshots=[folder(TIER, name) / "snapshots.pt" for name in measured],
+            sources=TRAINING_SOURCES,
+        output:
+            [folder(TIER, name) / "energy.csv" for name in measured],
+        log:
+            LOGS / "energy" / f"{measured[0]}.log",
+        conda:
+            ENVIRONMENT
+        threads: STUDY.threads
+        resources:
+            mem_mb=4000,
+            runtime=60,
+            gpu_slots=GPU_SLOTS,
+        params:
+            ids=measured,
+        shell:
+            "python -m sharpflat energy {input.config} {params.ids} 2> {log}"
+
+
+# Asked for by `benchmarks` alone.
 if STUDY.benchmark is not None:
 
     rule benchmark:

@@ -31,8 +31,16 @@ rule plan:
         "python -m sharpflat plan {input} {output} 2> {log}"
 
 
-# One rule a job: runs that differ in the seed only share a process while they are short. A job
-# updates its outputs, so that a seed that is added to it does not train the others again. The
+# Runs that are on a GPU at a time; `--resources gpu_slots=4` lets four share one.
+GPU_SLOTS = 0 if STUDY.device == "cpu" else 1
+
+
+def kept_by(job, folder):
+    return [folder(TIER, name) / "snapshots.pt" for name in job.ids if name in SNAPSHOTS]
+
+
+# One rule a job: short runs of one task share a process. A job
+# updates its outputs, so that a run that is added to it does not train the others again. The
 # configuration is ancient: what decides a run is in the run's name, so that a new value in the
 # configuration trains only what is new. So are the checkpoints: what decides them decides the runs
 # too.
@@ -43,12 +51,13 @@ for job in plan.prefix_jobs(STUDY):
             f"prefix_{job.ids[0]}"
         input:
             config=ancient(layout.resolved_config(TIER)),
-            data=layout.dataset(job.records[0].dataset),
+            data=layout.dataset(job.dataset),
             sources=TRAINING_SOURCES,
         output:
             update([layout.prefix(TIER, name) / "trajectory.csv" for name in job.ids]),
             update([layout.prefix(TIER, name) / "summary.json" for name in job.ids]),
             update([layout.prefix(TIER, name) / "checkpoint.pt" for name in job.ids]),
+            update(kept_by(job, layout.prefix)),
         log:
             LOGS / "prefix" / f"{job.ids[0]}.log",
         benchmark:
@@ -59,6 +68,7 @@ for job in plan.prefix_jobs(STUDY):
         resources:
             mem_mb=4000,
             runtime=120,
+            gpu_slots=GPU_SLOTS,
         params:
             ids=job.ids,
         shell:
@@ -72,15 +82,16 @@ for job in plan.run_jobs(STUDY):
             f"train_{job.ids[0]}"
         input:
             config=ancient(layout.resolved_config(TIER)),
-            data=layout.dataset(job.records[0].prefix.dataset),
+            data=layout.dataset(job.dataset),
             checkpoints=[
-                ancient(layout.prefix(TIER, run.prefix.id) / "checkpoint.pt")
-                for run in job.records
+                ancient(layout.prefix(TIER, name) / "checkpoint.pt")
+                for name in sorted({run.prefix.id for run in job.records})
             ],
             sources=TRAINING_SOURCES,
         output:
             update([layout.run(TIER, name) / "trajectory.csv" for name in job.ids]),
             update([layout.run(TIER, name) / "summary.json" for name in job.ids]),
+            update(kept_by(job, layout.run)),
         log:
             LOGS / "train" / f"{job.ids[0]}.log",
         benchmark:
@@ -91,6 +102,7 @@ for job in plan.run_jobs(STUDY):
         resources:
             mem_mb=4000,
             runtime=120,
+            gpu_slots=GPU_SLOTS,
         params:
             ids=job.ids,
         shell:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from sharpflat.benchmarks.task import BenchmarkTask
-from sharpflat.config import Setting
+from sharpflat.settings import Setting
 from sharpflat.tasks.data import load
 from sharpflat.tasks.models import build_model
 from sharpflat.tasks.registry import DATASETS

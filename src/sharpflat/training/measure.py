@@ -34,7 +34,8 @@ def measure(
         ``train_loss`` and ``test_loss`` are means over the whole subsets; ``alignment`` is χ_k of
         the full gradient, ``batch_alignment`` of the mini-batch's; the gradient norms split the
         full gradient; ``eigen_residual`` is the largest ``‖H v - λ v‖`` over ``λ_1``;
-        ``subspace_error`` the estimated ``‖sin Θ‖_F``.
+        ``subspace_error`` the estimated ``‖sin Θ‖_F``; ``eigen_converged`` is 0 where the solver
+        reached its limit of products before its tolerance.
 
     Raises:
         NonFiniteProductError: The parameters have diverged.
@@ -58,4 +59,5 @@ def measure(
         **{f"eigenvalue_{i}": value for i, value in enumerate(eigenvalues, start=1)},
         "eigen_residual": pairs.residuals.max().item() / max(abs(eigenvalues[0]), 1e-30),
         "subspace_error": pairs.error_estimate,
+        "eigen_converged": int(pairs.converged),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from importlib import metadata
@@ -25,9 +26,21 @@ def provenance(device: torch.device) -> dict[str, Any]:
         },
         "device": device.type,
         "threads": torch.get_num_threads(),
-        "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "tf32": torch.backends.fp32_precision == "tf32",  # type: ignore[attr-defined]
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
     }
+
+
+def data_origin(data: Path) -> dict[str, Any]:
+    """Where a canonical file came from, as was noted beside it; empty if nothing was.
+
+    ``variant`` says in what the arrays differ from the published ones.
+    """
+    noted = data.with_suffix(".provenance.json")
+    if not noted.exists():
+        return {}
+    found = json.loads(noted.read_text())
+    return {key: found[key] for key in ("source", "origin", "variant")}
 
 
 def _versions() -> dict[str, str]:

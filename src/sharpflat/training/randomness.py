@@ -9,6 +9,7 @@ STREAMS = {
     "initialisation": "the model's initial parameters",
     "batches": "the order of the training samples in every epoch",
     "eigensolver": "the start and search vectors of the eigensolver",
+    "energy": "the probes that measure the curvature energy",
 }
 
 

@@ -16,12 +16,15 @@ DIGITS = 8
 class Trajectory:
     """Rows of equal columns, collected in memory."""
 
-    def __init__(self, rows: Sequence[Mapping[str, float]] = ()) -> None:
+    def __init__(self, rows: Sequence[Mapping[str, float | str]] = ()) -> None:
         self.rows = [dict(row) for row in rows]
 
-    def add(self, row: Mapping[str, float]) -> None:
+    def add(self, row: Mapping[str, float | str]) -> None:
         """Append the row of a step."""
         self.rows.append(dict(row))
+
+    def __contains__(self, step: int) -> bool:
+        return any(row["step"] == step for row in self.rows[-1:])
 
     def write(self, path: Path) -> None:
         """Write all rows as CSV, replacing the file at once."""
@@ -45,5 +48,5 @@ def _replacing(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}")
 
 
-def _format(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.{DIGITS}g}"
+def _format(value: float | str) -> str:
+    return str(value) if isinstance(value, int | str) else f"{value:.{DIGITS}g}"

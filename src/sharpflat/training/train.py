@@ -4,47 +4,51 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from sharpflat.curvature import DominantSubspace, NonFiniteProductError
 from sharpflat.optim import ProjectedOptimizer
 from sharpflat.records import PrefixRecord, RunRecord
 from sharpflat.sources import training_code_hash
-from sharpflat.training.measure import measure
-from sharpflat.training.provenance import provenance
+from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from sharpflat.training.loop import Progress, Stretch
+from sharpflat.training.provenance import data_origin, provenance
 from sharpflat.training.randomness import STREAMS, stream_seed
-from sharpflat.training.recorder import Trajectory, write_json
+from sharpflat.training.recorder import write_json
 from sharpflat.training.state import TrainingState, initial_state, subspace_of
 
 logger = logging.getLogger(__name__)
 
-TRAJECTORY, SUMMARY, CHECKPOINT = "trajectory.csv", "summary.json", "checkpoint.pt"
+TRAJECTORY, SUMMARY = "trajectory.csv", "summary.json"
+CHECKPOINT, SNAPSHOTS, RESUME = "checkpoint.pt", "snapshots.pt", "resume.pt"
+#: What a run takes over from its prefix besides the model.
+CARRIED_OVER = ("step", "alignment_ema", "initial_loss")
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that does not belong to the run."""
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """What a run leaves besides its trajectory; none of it changes a number.
+
+    Attributes:
+        snapshots: Points of the stretch whose parameters are kept; 0 keeps none.
+        checkpoint_every: Steps from one checkpoint, which a killed run goes on from, to the next.
+    """
+
+    snapshots: int = 0
+    checkpoint_every: int = 1000
 
 
-@dataclass(kw_only=True)
-class Outcome:
-    """How a stretch of training ended."""
-
-    status: str  # "finished" or "diverged"
-    step: int
-    alignment_ema: float | None
-    num_matvecs: int
-    seconds: float
-
-
-def train_prefix(record: PrefixRecord, *, data: Path, folder: Path, device: torch.device) -> None:
+def train_prefix(
+    record: PrefixRecord,
+    *,
+    data: Path,
+    folder: Path,
+    device: torch.device,
+    keeping: Keeping | None = None,
+) -> None:
     """Train with SGD from initialisation to the switch.
 
     The switch comes at the first recorded step at which the moving average of the full gradient's
@@ -53,49 +57,52 @@ def train_prefix(record: PrefixRecord, *, data: Path, folder: Path, device: torc
     Writes the trajectory, the summary and the checkpoint of the switch to ``folder``, unless a
     complete result of the same record, code and data lies there.
     """
+    keeping = keeping or Keeping()
     state = initial_state(record, data, device=device)
-    if (folder / CHECKPOINT).exists() and _is_complete(folder, record.id, state):
+    if _is_complete(folder, record.id, state, (CHECKPOINT, *_snapshots(keeping))):
         return
-    optimizer = torch.optim.SGD(state.hessian.parameters, lr=record.learning_rate)
-    trajectory = Trajectory()
-    outcome = _train(
-        state,
-        trajectory,
-        optimizer=optimizer,
-        measuring=subspace_of(state, record, refresh="adaptive"),
+    measuring = subspace_of(state, record, refresh="adaptive")
+    stretch = Stretch(
+        state=state,
+        optimizer=torch.optim.SGD(state.hessian.parameters, lr=record.learning_rate),
+        measuring=measuring,
         record=record,
-        start=0,
+        start=Progress(step=0),
         stop=record.switch_max_steps,
-        alignment_ema=None,
         ends=lambda ema: record.switch_alignment is not None and ema > record.switch_alignment,
+        snapshot_steps=_evenly(0, record.switch_max_steps, keeping.snapshots),
+        key=_key(record.id, state, device),
+        resume=folder / RESUME,
+        checkpoint_every=keeping.checkpoint_every,
         label=record.id,
     )
-    aligned = outcome.step < record.switch_max_steps and outcome.status == "finished"
+    progress = stretch.train()
+    aligned = progress.step < record.switch_max_steps and progress.status == "finished"
     checkpoint = {
         "prefix": record.id,
-        "step": outcome.step,
-        "alignment_ema": outcome.alignment_ema,
         "model": state.model.state_dict(),
+        **{name: getattr(progress, name) for name in CARRIED_OVER},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{CHECKPOINT}"
-    torch.save(checkpoint, temporary)
-    temporary.replace(folder / CHECKPOINT)
-    _write(
-        folder,
-        trajectory,
-        {
-            "id": record.id,
-            "record": asdict(record),
-            "switch_step": outcome.step,
-            "switch_reason": "alignment" if aligned else "max_steps",
-            **_summary(outcome, state, record.seed, device),
-        },
-    )
+    write_checkpoint(folder / CHECKPOINT, checkpoint)
+    summary = {
+        "id": record.id,
+        "record": asdict(record),
+        "switch_step": progress.step,
+        "switch_reason": "alignment" if aligned else "max_steps",
+        "num_matvecs": measuring.num_matvecs,
+        **_summary(progress, state, data, record.seed, device),
+    }
+    _write(folder, progress, summary, keeping)
 
 
 def train_run(
-    record: RunRecord, *, data: Path, prefix_folder: Path, folder: Path, device: torch.device
+    record: RunRecord,
+    *,
+    data: Path,
+    prefix_folder: Path,
+    folder: Path,
+    device: torch.device,
+    keeping: Keeping | None = None,
 ) -> None:
     """Go on from the prefix's switch with a projected method, on the same later mini-batches.
 
@@ -103,149 +110,93 @@ def train_run(
     record, code and data lies there.
 
     Raises:
-        CheckpointError: The prefix folder holds another prefix.
+        CheckpointError: The prefix folder holds another prefix, or a damaged one.
     """
-    prefix = record.prefix
-    state = initial_state(prefix, data, device=device)
-    if _is_complete(folder, record.id, state):
+    keeping = keeping or Keeping()
+    prefix, settings = record.prefix, record.after_switch
+    state = initial_state(settings, data, device=device)
+    if _is_complete(folder, record.id, state, _snapshots(keeping)):
         return
-    checkpoint = torch.load(prefix_folder / CHECKPOINT, map_location=device, weights_only=True)
+    checkpoint = read_checkpoint(prefix_folder / CHECKPOINT, map_location="cpu")
     if checkpoint["prefix"] != prefix.id:
         raise CheckpointError(
             f"{prefix_folder / CHECKPOINT} holds {checkpoint['prefix']}, not {prefix.id}: "
             "delete the folder and train the prefix again"
         )
     state.model.load_state_dict(checkpoint["model"])
-    subspace = subspace_of(state, prefix, refresh=record.refresh)
-    optimizer = ProjectedOptimizer(
-        torch.optim.SGD(state.hessian.parameters, lr=prefix.learning_rate),
-        subspace,
-        dom_weight=record.dom_weight,
-        bulk_weight=record.bulk_weight,
-    )
+    subspace = subspace_of(state, settings, refresh=record.refresh)
     # Measuring converges the subspace. Under a fixed interval that would refresh what the steps
     # are projected on, so the measurement then has a subspace of its own.
     fixed_interval = isinstance(record.refresh, int)
-    measuring = subspace_of(state, prefix, refresh="adaptive") if fixed_interval else subspace
-    trajectory = Trajectory()
-    start = checkpoint["step"]
-    outcome = _train(
-        state,
-        trajectory,
-        optimizer=optimizer,
+    measuring = subspace_of(state, settings, refresh="adaptive") if fixed_interval else subspace
+    start: int = checkpoint["step"]
+    stretch = Stretch(
+        state=state,
+        optimizer=ProjectedOptimizer(
+            torch.optim.SGD(state.hessian.parameters, lr=settings.learning_rate),
+            subspace,
+            dom_weight=record.dom_weight,
+            bulk_weight=record.bulk_weight,
+        ),
         measuring=measuring,
-        record=prefix,
-        start=start,
+        record=settings,
+        start=Progress(**{name: checkpoint[name] for name in CARRIED_OVER}),
         stop=start + record.steps,
-        alignment_ema=checkpoint["alignment_ema"],
         ends=lambda ema: False,
+        snapshot_steps=_evenly(start, start + record.steps, keeping.snapshots),
+        key=_key(record.id, state, device),
+        resume=folder / RESUME,
+        checkpoint_every=keeping.checkpoint_every,
         label=record.id,
     )
-    if fixed_interval:
-        outcome.num_matvecs += subspace.num_matvecs
-    _write(
-        folder,
-        trajectory,
-        {
-            "id": record.id,
-            "prefix": prefix.id,
-            "record": asdict(record),
-            "switch_step": start,
-            **_summary(outcome, state, prefix.seed, device),
-        },
-    )
+    progress = stretch.train()
+    summary = {
+        "id": record.id,
+        "prefix": prefix.id,
+        "record": asdict(record),
+        "switch_step": start,
+        "num_matvecs": measuring.num_matvecs + (subspace.num_matvecs if fixed_interval else 0),
+        **_summary(progress, state, data, prefix.seed, device),
+    }
+    _write(folder, progress, summary, keeping)
 
 
-def _train(
-    state: TrainingState,
-    trajectory: Trajectory,
-    *,
-    optimizer: torch.optim.Optimizer | ProjectedOptimizer,
-    measuring: DominantSubspace,
-    record: PrefixRecord,
-    start: int,
-    stop: int,
-    alignment_ema: float | None,
-    ends: Callable[[float], bool],
-    label: str,
-) -> Outcome:
-    """Step from ``start`` to ``stop``, record, and end early at the switch or on divergence."""
-    began = time.perf_counter()
-    logger.info("%s: steps %d to %d", label, start, stop)
-    outcome = Outcome(
-        status="finished", step=stop, alignment_ema=alignment_ema, num_matvecs=0, seconds=0.0
-    )
-    # The average's memory is counted in steps, whatever the rhythm of the records.
-    decay = record.switch_ema_decay**record.record_every
-    for step in tqdm(range(start, stop + 1), desc=label, disable=None, leave=False):
-        optimizer.zero_grad()
-        loss = state.batch_loss(step)
-        loss.backward()  # type: ignore[no-untyped-call]
-        row: dict[str, float] = {"step": step, "batch_loss": loss.item()}
-        recorded = (step - start) % record.record_every == 0 or step == stop
-        try:
-            if not math.isfinite(row["batch_loss"]):
-                raise NonFiniteProductError(f"the loss is {row['batch_loss']}")
-            if recorded:
-                row = measure(
-                    state,
-                    measuring,
-                    step=step,
-                    batch_loss=row["batch_loss"],
-                    batch_gradient=_gradient(state),
-                )
-                average = _average(outcome.alignment_ema, row["alignment"], decay, step > start)
-                outcome.alignment_ema = row["alignment_ema"] = average
-                row["num_matvecs"] = measuring.num_matvecs
-                trajectory.add(row)
-                if ends(average) or step == stop:
-                    outcome.step = step
-                    break
-            optimizer.step()
-        except NonFiniteProductError as error:
-            logger.warning("%s: diverged at step %d: %s", label, step, error)
-            trajectory.add(row)
-            outcome.status, outcome.step = "diverged", step
-            break
-    outcome.num_matvecs = measuring.num_matvecs
-    outcome.seconds = time.perf_counter() - began
-    logger.info("%s: %s at step %d", label, outcome.status, outcome.step)
-    return outcome
+def _evenly(start: int, stop: int, count: int) -> frozenset[int]:
+    """The first step and ``count`` more, spread evenly up to the last."""
+    if count == 0:
+        return frozenset()
+    return frozenset(start + i * (stop - start) // count for i in range(count + 1))
 
 
-def _average(before: float | None, value: float, decay: float, moved: bool) -> float:
-    if before is None:
-        return value
-    return decay * before + (1 - decay) * value if moved else before
+def _snapshots(keeping: Keeping) -> tuple[str, ...]:
+    return (SNAPSHOTS,) if keeping.snapshots else ()
 
 
-def _gradient(state: TrainingState) -> torch.Tensor:
-    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in state.hessian.parameters]
-    return torch.cat([part.reshape(-1) for part in parts])
+def _key(name: str, state: TrainingState, device: torch.device) -> str:
+    return f"{name} {training_code_hash()} {state.dataset.fingerprint} {device.type}"
 
 
 def _summary(
-    outcome: Outcome, state: TrainingState, seed: int, device: torch.device
+    progress: Progress, state: TrainingState, data: Path, seed: int, device: torch.device
 ) -> dict[str, Any]:
     return {
-        "status": outcome.status,
-        "last_step": outcome.step,
-        "num_matvecs": outcome.num_matvecs,
-        "seconds": round(outcome.seconds, 3),
+        "status": progress.status,
+        "last_step": progress.step,
+        "seconds": round(progress.seconds, 3),
         "num_parameters": state.hessian.shape[0],
         "data": state.dataset.fingerprint,
+        "data_origin": data_origin(data),
         "code": training_code_hash(),
         "seeds": {stream: stream_seed(seed, stream) for stream in STREAMS},
         **provenance(device),
     }
 
 
-def _is_complete(folder: Path, name: str, state: TrainingState) -> bool:
+def _is_complete(folder: Path, name: str, state: TrainingState, needed: tuple[str, ...]) -> bool:
     """Whether a folder holds a result of the same record, code and data; marks it as new if so."""
-    summary = folder / SUMMARY
-    if not summary.exists():
+    if not all((folder / file).exists() for file in (SUMMARY, *needed)):
         return False
-    found = json.loads(summary.read_text())
+    found = json.loads((folder / SUMMARY).read_text())
     same = (name, training_code_hash(), state.dataset.fingerprint)
     if (found.get("id"), found.get("code"), found.get("data")) != same:
         return False
@@ -255,7 +206,11 @@ def _is_complete(folder: Path, name: str, state: TrainingState) -> bool:
     return True
 
 
-def _write(folder: Path, trajectory: Trajectory, summary: dict[str, Any]) -> None:
+def _write(folder: Path, progress: Progress, summary: dict[str, Any], keeping: Keeping) -> None:
     """Write the results, the summary last: it says that they are complete."""
-    trajectory.write(folder / TRAJECTORY)
+    if keeping.snapshots:
+        snapshots = {"id": summary["id"], "parameters": progress.snapshots}
+        write_checkpoint(folder / SNAPSHOTS, snapshots)
+    progress.trajectory.write(folder / TRAJECTORY)
     write_json(folder / SUMMARY, summary)
+    (folder / RESUME).unlink(missing_ok=True)

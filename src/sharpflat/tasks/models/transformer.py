@@ -3,8 +3,12 @@
 import torch
 from torch import Tensor, nn
 
+from sharpflat.tasks.data import select
 from sharpflat.tasks.entries import DatasetEntry
 from sharpflat.tasks.parameter_counts import FEEDFORWARD_FACTOR
+
+#: Sequences that are padded to one length.
+GROUP_SIZE = 64
 
 
 class TransformerClassifier(nn.Module):
@@ -56,6 +60,13 @@ class TransformerClassifier(nn.Module):
         Returns:
             (N, classes); what stands where ``mask`` is false has no part in it.
         """
+        # Attention costs the square of the length: of 1,000 sentences of 10 words on average, the
+        # longest of 51, a Hessian-vector product takes a 16th in groups of like length.
+        groups = torch.split(torch.argsort(mask.sum(dim=1), stable=True), GROUP_SIZE)
+        scores = torch.cat([self._scores(*select((rows, mask), group)) for group in groups])
+        return scores[torch.argsort(torch.cat(groups))]
+
+    def _scores(self, rows: Tensor, mask: Tensor) -> Tensor:
         hidden = self.embedding(rows) + self.positions[: rows.shape[1]]
         for layer in self.layers:
             hidden = layer(hidden, src_key_padding_mask=~mask)

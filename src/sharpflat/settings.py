@@ -1,0 +1,175 @@
+"""What trains with what: a task's settings from the values of a configuration, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sharpflat.tasks.registry import DATASETS, LOSSES, count_parameters, look_up
+
+#: Settings that may change at the switch, so that a run branches from an unchanged prefix.
+AFTER_SWITCH = ("learning_rate", "batch_size", "k", "refresh", "hessian_samples")
+#: Step of a switch that waits for no alignment.
+SWITCH_STEP = "switch_step"
+
+Value = int | float | str
+
+
+class ConfigError(ValueError):
+    """A configuration that is refused; the message names the key, the value and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a task trains with one loss; the fields are those of the config's ``tasks``."""
+
+    task: str
+    dataset: str
+    model: str
+    sizes: tuple[tuple[str, int], ...]
+    loss: str
+    batch_size: int
+    learning_rate: float
+    k: int
+    hessian_samples: int
+    refresh: Literal["adaptive", "every_step"] | int
+    tolerance: float
+    steps: int
+    record_every: int
+    switch_alignment: float | None
+    switch_ema_decay: float
+    switch_max_steps: int
+    divergence_factor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell of a figure: a setting before the switch, and the same or another after it.
+
+    Attributes:
+        before: Up to the switch.
+        after: From the switch on.
+        varied: Name of the setting that the figure varies, if it varies one.
+        value: Its value here.
+    """
+
+    before: Setting
+    after: Setting
+    varied: str | None = None
+    value: Value | None = None
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The base with the changes, mappings merged key by key."""
+    merged = dict(base)
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if nested else value
+    return merged
+
+
+def cells(values: Mapping[str, Any], where: str, request: Mapping[str, Any]) -> Iterator[Cell]:
+    """Every cell that a figure or a benchmark asks for.
+
+    Args:
+        values: The whole configuration.
+        where: Key of the request, for messages.
+        request: ``tasks`` and ``losses``, and perhaps ``steps`` and ``vary``.
+
+    Raises:
+        ConfigError: Something that it names is not there or not allowed.
+    """
+    common = {"steps": request["steps"]} if "steps" in request else {}
+    varied = list(request.get("vary", {}).items())
+    for task in request["tasks"]:
+        if task not in values["tasks"]:
+            raise ConfigError(
+                f"config: {where}.tasks = {task!r} is unknown; "
+                f"allowed are {', '.join(values['tasks'])}"
+            )
+        for loss in request["losses"]:
+            default = _setting(values, task, loss, common)
+            if not varied:
+                yield Cell(before=default, after=default)
+            for name, candidates in varied:
+                for value in candidates:
+                    changes = merge(common, _change(values["tasks"][task], name, value))
+                    changed = _setting(values, task, loss, changes)
+                    before = default if name in AFTER_SWITCH else changed
+                    yield Cell(before=before, after=changed, varied=name, value=value)
+
+
+def _change(task: Mapping[str, Any], name: str, value: Value) -> dict[str, Any]:
+    if name in task["sizes"]:
+        return {"sizes": {name: value}}
+    if name == SWITCH_STEP:
+        return {"switch": {"alignment": None, "max_steps": value}}
+    if name in AFTER_SWITCH:
+        return {name: value}
+    allowed = ", ".join([*AFTER_SWITCH, SWITCH_STEP, *task["sizes"]])
+    raise ConfigError(f"config: vary.{name} is unknown; allowed are {allowed}")
+
+
+def _setting(
+    values: Mapping[str, Any], task: str, loss: str, changes: Mapping[str, Any]
+) -> Setting:
+    chosen = merge(values["defaults"], values["tasks"][task])
+    losses = chosen.pop("losses")
+    if loss not in losses:
+        raise ConfigError(
+            f"config: loss {loss!r} is not among tasks.{task}.losses; "
+            f"allowed are {', '.join(losses)}"
+        )
+    chosen = merge(merge(chosen, losses[loss]), changes)
+    where = f"config: tasks.{task}"
+    _refuse_missing(chosen, where)
+    try:
+        dataset = look_up(DATASETS, chosen["dataset"], what="data set")
+        look_up(LOSSES, loss, what="loss")
+        num_parameters = count_parameters(chosen["model"], dataset, chosen["sizes"])
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    everything = chosen["hessian_samples"] == "all"
+    samples = dataset.num_train if everything else chosen["hessian_samples"]
+    for key, value, largest, what in (
+        ("k", chosen["k"], num_parameters, "parameters"),
+        ("hessian_samples", samples, dataset.num_train, "training samples"),
+        ("batch_size", chosen["batch_size"], dataset.num_train, "training samples"),
+    ):
+        if value > largest:
+            raise ConfigError(f"{where}.{key} = {value} exceeds its {largest} {what}")
+    switch = chosen["switch"]
+    return Setting(
+        task=task,
+        dataset=chosen["dataset"],
+        model=chosen["model"],
+        sizes=tuple(sorted(chosen["sizes"].items())),
+        loss=loss,
+        batch_size=chosen["batch_size"],
+        learning_rate=float(chosen["learning_rate"]),
+        k=chosen["k"],
+        hessian_samples=samples,
+        refresh=chosen["refresh"],
+        tolerance=float(chosen["tolerance"]),
+        steps=chosen["steps"],
+        record_every=chosen["record_every"],
+        switch_alignment=switch["alignment"],
+        switch_ema_decay=float(switch["ema_decay"]),
+        switch_max_steps=switch["max_steps"],
+        divergence_factor=float(chosen["divergence_factor"]),
+    )
+
+
+def _refuse_missing(chosen: Mapping[str, Any], where: str) -> None:
+    for name in ("learning_rate", "batch_size", "hessian_samples", "refresh", "tolerance", "steps"):
+        _refuse_unless_in(chosen, name, where)
+    for name in ("record_every", "divergence_factor", "switch"):
+        _refuse_unless_in(chosen, name, where)
+    for name in ("alignment", "ema_decay", "max_steps"):
+        _refuse_unless_in(chosen["switch"], name, f"{where}.switch")
+
+
+def _refuse_unless_in(chosen: Mapping[str, Any], name: str, where: str) -> None:
+    if name not in chosen:
+        raise ConfigError(f"{where}.{name} is missing; give it there or under defaults")

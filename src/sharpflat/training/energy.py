@@ -1,0 +1,90 @@
+"""The curvature energy along a run, measured afterwards at the parameters that it kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.utils import vector_to_parameters
+
+from sharpflat.curvature import (
+    CurvatureOperator,
+    FunctionalHessianOperator,
+    GGNOperator,
+    curvature_energy,
+    subspace_overlap,
+    top_eigenpairs,
+)
+from sharpflat.records import PrefixRecord
+from sharpflat.training.checkpoints import read_checkpoint
+from sharpflat.training.randomness import stream_seed
+from sharpflat.training.recorder import Trajectory
+from sharpflat.training.state import TrainingState, initial_state
+
+logger = logging.getLogger(__name__)
+
+
+def measure_energy(
+    record: PrefixRecord, *, data: Path, folder: Path, device: torch.device, probes: int
+) -> None:
+    """Write ``energy.csv``, a row a kept step and matrix, beside the trajectory in a folder.
+
+    Args:
+        record: What trained there; for a run, its settings after the switch.
+        data: The data set's canonical file.
+        folder: Of the run or the prefix; holds its ``snapshots.pt``.
+        device: Where to measure.
+        probes: Random probes of a measurement.
+
+    Raises:
+        CheckpointError: The snapshots are missing or damaged.
+    """
+    state = initial_state(record, data, device=device)
+    snapshots = read_checkpoint(folder / "snapshots.pt", map_location="cpu")
+    summary = json.loads((folder / "summary.json").read_text())
+    rows = Trajectory()
+    for step, theta in snapshots["parameters"].items():
+        logger.info("%s: energy at step %d", snapshots["id"], step)
+        vector_to_parameters(theta.to(device), state.model.parameters())
+        for row in energy_at(state, record, probes=probes):
+            since = step - summary["switch_step"]
+            rows.add({"step": step, "steps_after_switch": since, **row})
+    rows.write(folder / "energy.csv")
+
+
+def energy_at(state: TrainingState, record: PrefixRecord, *, probes: int) -> list[dict[str, Any]]:
+    """One row a matrix, ``hessian``, ``ggn`` and ``functional_hessian``, at the state's parameters.
+
+    Every share is that of the Hessian's Dominant subspace; ``overlap`` compares that with the top
+    eigenspace of the GGN. Columns that end in ``_se`` are standard errors.
+    """
+    hessian = state.hessian
+    data = (state.model, state.loss_fn, hessian.inputs, hessian.targets)
+    operators: dict[str, CurvatureOperator] = {
+        "hessian": hessian,
+        "ggn": GGNOperator(*data),
+        "functional_hessian": FunctionalHessianOperator(*data),
+    }
+    seed = stream_seed(record.seed, "energy")
+    dominant = top_eigenpairs(hessian, record.k, tol=record.tolerance, seed=seed)
+    ggn = top_eigenpairs(
+        operators["ggn"],
+        record.k,
+        tol=record.tolerance,
+        initial=dominant.eigenvectors,
+        seed=seed,
+    )
+    overlap = subspace_overlap(dominant.eigenvectors, ggn.eigenvectors)
+    rows = []
+    for name, operator in operators.items():
+        energy = curvature_energy(operator, dominant.eigenvectors, num_probes=probes, seed=seed)
+        row: dict[str, Any] = {"matrix": name, "overlap": overlap}
+        for quantity in ("frobenius_share", "trace_share", "frobenius_norm", "trace"):
+            estimate = getattr(energy, quantity)
+            row |= {quantity: estimate.value, f"{quantity}_se": estimate.standard_error}
+        quotients = enumerate(energy.rayleigh_quotients.tolist(), start=1)
+        rows.append(row | {f"rayleigh_quotient_{i}": value for i, value in quotients})
+    return rows
