@@ -15,6 +15,7 @@ if TIER not in TIERS:
     raise WorkflowError(f"tier = {TIER!r} is unknown; allowed are {', '.join(TIERS)}")
 
 
+configfile: "workflow/config/claims.yaml"
 configfile: f"workflow/config/{TIER}.yaml"
 
 
@@ -31,4 +32,6 @@ rule all:
     input:
         [layout.figure(TIER, name) for name in STUDY.figures],
         layout.runs_list(TIER),
+        layout.claims(TIER),
+        layout.report(TIER),
     localrule: True

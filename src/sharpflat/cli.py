@@ -73,6 +73,25 @@ def _parser() -> argparse.ArgumentParser:
     figure.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     figure.set_defaults(command=_figure)
 
+    claims = commands.add_parser("claims", help="test the claims on the figures' tables")
+    claims.add_argument("config", type=Path)
+    claims.add_argument("path", type=Path)
+    claims.set_defaults(command=_claims)
+
+    readme = commands.add_parser("readme", help="put the table of claims into the README")
+    readme.add_argument("claims", type=Path)
+    readme.set_defaults(command=_readme)
+
+    report = commands.add_parser("report", help="write the page that holds everything")
+    report.add_argument("config", type=Path)
+    report.add_argument("path", type=Path)
+    report.set_defaults(command=_report)
+
+    cost = commands.add_parser("cost", help="estimate the hours of a tier on this machine")
+    cost.add_argument("--tier", choices=TIERS, default="paper")
+    cost.add_argument("--rates", type=Path, default=layout.results("laptop"), help="finished runs")
+    cost.set_defaults(command=_cost)
+
     run = commands.add_parser("run", help="all of a tier, one step after the other")
     run.add_argument("--tier", choices=TIERS, default="laptop")
     run.add_argument("--data-mirror", help="folder with the canonical files")
@@ -193,6 +212,61 @@ def _figure(options: argparse.Namespace) -> None:
     save(FIGURES[options.figure](pd.read_csv(options.table)), *options.paths)
 
 
+def _claims(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from sharpflat.analysis.claims import claims_table
+    from sharpflat.analysis.tables import write_table
+
+    config = read_resolved(options.config, ROOT)
+    tables = {name: pd.read_csv(layout.table(config.tier, name)) for name in config.figures}
+    write_table(claims_table(tables, config.claims), options.path)
+
+
+def _readme(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from sharpflat.analysis.readme_table import readme_table, replace_between_markers
+
+    readme = ROOT / "README.md"
+    table = readme_table(pd.read_csv(options.claims))
+    readme.write_text(replace_between_markers(readme.read_text(), "claims", table))
+
+
+def _report(options: argparse.Namespace) -> None:
+    from sharpflat.plan import all_prefixes, all_runs
+    from sharpflat.report.page import write_report
+
+    config = read_resolved(options.config, ROOT)
+    tier = config.tier
+    write_report(
+        options.path,
+        tier=tier,
+        figures={n: (layout.table(tier, n), layout.figure(tier, n)[1]) for n in config.figures},
+        claims=layout.claims(tier),
+        folders=[
+            *(layout.prefix(tier, record.id) for record in all_prefixes(config)),
+            *(layout.run(tier, record.id) for record in all_runs(config)),
+        ],
+        config=config.raw,
+    )
+
+
+def _cost(options: argparse.Namespace) -> None:
+    from sharpflat.cost import count_runs, estimate
+
+    config = read_tier(options.tier, ROOT)
+    device = _prepare_torch(config)
+    runs, prefixes = count_runs(config)
+    print(f"{config.tier} tier on {device.type}, {config.threads} threads a process:")
+    print(f"{prefixes} prefixes and {runs} runs, one process after the other")
+    total = 0.0
+    for cost in estimate(config, options.rates, device=device):
+        total += cost.hours
+        print(f"  {cost.figure:26} {cost.runs:4} more runs {cost.hours:9.2f} h", flush=True)
+    print(f"  {'all':26} {runs:4} runs      {total:9.2f} h")
+
+
 def _run(options: argparse.Namespace) -> None:
     overrides: dict[str, Any] = {}
     if options.data_mirror:
@@ -218,6 +292,8 @@ def _run(options: argparse.Namespace) -> None:
         table = layout.table(config.tier, name)
         main(["table", str(resolved), name, str(table)])
         main(["figure", name, str(table), *map(str, layout.figure(config.tier, name))])
+    main(["claims", str(resolved), str(layout.claims(config.tier))])
+    main(["report", str(resolved), str(layout.report(config.tier))])
 
 
 def _chosen(records: dict[str, Any], name: str) -> Any:

@@ -68,6 +68,7 @@ class Config:
         checkpoint_every: Steps from one checkpoint, which a killed run goes on from, to the next.
         data_mirror: Folder with the canonical data files, instead of a download.
         figures: By name.
+        claims: Thresholds of the claims by name.
         benchmark: Where the tier measures eigensolvers, else ``None``.
         raw: The resolved values as they were checked.
     """
@@ -82,6 +83,7 @@ class Config:
     checkpoint_every: int
     data_mirror: Path | None
     figures: Mapping[str, Figure]
+    claims: Mapping[str, float]
     benchmark: Benchmark | None
     raw: Mapping[str, Any]
 
@@ -93,7 +95,7 @@ class Config:
 
 
 def read_tier(tier: str, root: Path, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Read ``workflow/config/<tier>.yaml`` under a root and check it.
+    """Read ``workflow/config/claims.yaml`` and ``<tier>.yaml`` under a root and check them.
 
     Args:
         tier: ``smoke``, ``laptop`` or ``paper``.
@@ -105,7 +107,10 @@ def read_tier(tier: str, root: Path, overrides: Mapping[str, Any] | None = None)
     """
     if tier not in TIERS:
         raise ConfigError(f"tier = {tier!r} is unknown; allowed are {', '.join(TIERS)}")
-    values = yaml.safe_load((root / f"workflow/config/{tier}.yaml").read_text())
+    values: dict[str, Any] = {}
+    for name in ("claims", tier):
+        file = root / f"workflow/config/{name}.yaml"
+        values = merge(values, yaml.safe_load(file.read_text()))
     return parse_config(merge(values, {"tier": tier, **(overrides or {})}), root)
 
 
@@ -148,6 +153,7 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
         checkpoint_every=values["checkpoint_every"],
         data_mirror=None if mirror is None else Path(mirror),
         figures=figures,
+        claims=values["claims"],
         benchmark=_benchmark(values) if "benchmark" in values else None,
         raw=dict(values),
     )

@@ -45,6 +45,16 @@ def table(tier: str, figure: str) -> Path:
     return results(tier) / "figures" / f"{figure}.csv"
 
 
+def claims(tier: str) -> Path:
+    """Table of the claims."""
+    return results(tier) / "claims.csv"
+
+
+def report(tier: str) -> Path:
+    """The page that holds everything."""
+    return results(tier) / "report.html"
+
+
 def figure(tier: str, name: str) -> tuple[Path, Path]:
     """PDF and PNG of a figure."""
     folder = Path("paper_figures") / tier

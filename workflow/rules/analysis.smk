@@ -1,4 +1,4 @@
-# The tidy table behind each figure.
+# The tidy table behind each figure, the claims that they decide, and the report.
 
 
 rule table:
@@ -14,3 +14,47 @@ rule table:
         ENVIRONMENT
     shell:
         "python -m sharpflat table {input.config} {wildcards.figure} {output} 2> {log}"
+
+
+rule claims_table:
+    input:
+        [layout.table(TIER, name) for name in STUDY.figures],
+        config=layout.resolved_config(TIER),
+        sources=sorted((PACKAGE / "analysis").rglob("*.py")),
+    output:
+        layout.claims(TIER),
+    log:
+        LOGS / "claims.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m sharpflat claims {input.config} {output} 2> {log}"
+
+
+rule report_page:
+    input:
+        [layout.figure(TIER, name)[1] for name in STUDY.figures],
+        layout.claims(TIER),
+        layout.runs_list(TIER),
+        config=layout.resolved_config(TIER),
+        sources=sorted((PACKAGE / "report").rglob("*.*")),
+    output:
+        layout.report(TIER),
+    log:
+        LOGS / "report.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "python -m sharpflat report {input.config} {output} 2> {log}"
+
+
+rule claims:
+    input:
+        layout.claims(TIER),
+    localrule: True
+
+
+rule report:
+    input:
+        layout.report(TIER),
+    localrule: True

@@ -42,7 +42,7 @@ def run_statistics(table: pd.DataFrame) -> pd.DataFrame:
     """
     after = table[table["method"] != BEFORE_SWITCH]
     # A figure that varies nothing has no value to tell cells apart by, and NaN equals nothing.
-    after = after.fillna({"varied": "", "value": ""}).astype({"varied": str})
+    after = after.astype({"varied": object, "value": object}).fillna({"varied": "", "value": ""})
     runs = [
         _summarise(rows.sort_values("step"))
         for _, rows in after.groupby([*CELL, "method", "seed"], sort=False)

@@ -1,0 +1,22 @@
+"""The study's claims, each decided by numbers over seeds.
+
+A claim is a module that turns figures' tables into rows of evidence; a row has a statistic, its
+interval over seeds, and a threshold that the configuration sets before the runs.
+
+Diverged runs count in every number. Where the claim is not about divergence itself, a run without a
+usable value counts as one that speaks against the claim; each module says what that is.
+"""
+
+from sharpflat.analysis.claims.table import CLAIMS, COLUMNS, SUMMARY, claims_table
+from sharpflat.analysis.claims.thresholds import THRESHOLDS, Threshold
+from sharpflat.analysis.claims.verdicts import VERDICTS
+
+__all__ = [
+    "CLAIMS",
+    "COLUMNS",
+    "SUMMARY",
+    "THRESHOLDS",
+    "VERDICTS",
+    "Threshold",
+    "claims_table",
+]

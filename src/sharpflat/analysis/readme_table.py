@@ -1,0 +1,78 @@
+"""The claims as a Markdown table, and its place between two markers of a page."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from sharpflat.analysis.claims import CLAIMS, SUMMARY
+
+HEADER = ("claim", "verdict", "rows reproduced", "main statistic [95 % interval]", "figure")
+
+
+def readme_table(claims: pd.DataFrame) -> str:
+    """A Markdown table with a row a claim.
+
+    Args:
+        claims: As :func:`sharpflat.analysis.claims.claims_table` returns it, or as read from its
+            CSV.
+
+    Returns:
+        The claim in words, its verdict, how many of its rows are reproduced, the estimate and the
+        interval of its main statistic, and the figure behind that.
+    """
+    is_summary = claims["statistic"].str.startswith(SUMMARY)
+    lines = [_line(HEADER), _line(["---"] * len(HEADER))]
+    for _, summary in claims[is_summary].iterrows():
+        rows = claims[~is_summary & (claims["claim"] == summary["claim"])]
+        reproduced = (rows["verdict"] == "reproduced").sum()
+        main = f"{summary['statistic'].removeprefix(SUMMARY)}: {_interval(summary)}"
+        claim = f"{summary['claim']} {CLAIMS[summary['claim']]}"
+        count = f"{reproduced} of {len(rows)}"
+        lines.append(_line([claim, summary["verdict"], count, main, f"`{summary['figure']}`"]))
+    return "\n".join(lines)
+
+
+def replace_between_markers(text: str, name: str, content: str) -> str:
+    """Replace what stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``.
+
+    The markers stay, and the content stands on lines of its own between them.
+
+    Raises:
+        ValueError: A marker is not there exactly once, or the end comes before the beginning.
+
+    Example:
+        >>> print(replace_between_markers("<!-- begin a -->old<!-- end a -->", "a", "new"))
+        <!-- begin a -->
+        new
+        <!-- end a -->
+    """
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    for marker in (begin, end):
+        if (count := text.count(marker)) != 1:
+            raise ValueError(
+                f"the text holds {marker} {count} times; put it there once, {begin} before the "
+                f"place of the content and {end} after it"
+            )
+    before, rest = text.split(begin)
+    if end not in rest:
+        raise ValueError(f"{end} stands before {begin}; swap them")
+    return f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+
+
+def _line(cells: list[str] | tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _interval(row: pd.Series) -> str:
+    estimate, low, high = (_number(row[name]) for name in ("estimate", "ci_low", "ci_high"))
+    return estimate if math.isnan(row["ci_low"]) else f"{estimate} [{low}, {high}]"
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "not measured"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:.3g}"

@@ -1,0 +1,1 @@
+"""One self-contained page: figures with their numbers, claims, runs and provenance."""

@@ -1,0 +1,168 @@
+"""Captions whose numbers come from the tables behind the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from sharpflat.analysis.statistics import run_statistics
+
+TITLES = {
+    "alignment": "Gradients and the Dominant subspace",
+    "dom_bulk": "Only sharp, only flat, or both",
+    "generalization": "Test accuracy against training loss",
+    "interpolation": "Between SGD, Dom-SGD and Bulk-SGD",
+    "stability_map": "Where training is stable, and where a quadratic says it is",
+    "curvature_energy": "Curvature energy in the Dominant subspace",
+    "ablation_lr": "Learning rate",
+    "ablation_batch_size": "Batch size",
+    "ablation_k": "Dimension of the Dominant subspace",
+    "ablation_refresh": "How often the Dominant subspace is computed anew",
+    "ablation_hessian_samples": "Samples in the Hessian",
+    "ablation_switch": "Step of the switch",
+    "ablation_width": "Width of the model",
+    "eigensolver_cost": "What the eigenspace costs",
+}
+METHODS = {"sgd": "SGD", "dom_sgd": "Dom-SGD", "bulk_sgd": "Bulk-SGD"}
+
+
+def caption(figure: str, table: pd.DataFrame) -> str:
+    """What a figure's table says, in a sentence or two.
+
+    Args:
+        figure: Name of the figure.
+        table: The table behind it.
+    """
+    describe = _DESCRIPTIONS.get(figure, _ablation if figure.startswith("ablation_") else None)
+    return "" if describe is None else describe(table)
+
+
+def _groups(statistics: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for (task, loss), rows in statistics.groupby(["task", "loss"], sort=False):
+        yield f"{task}, {loss}", rows
+
+
+def _alignment(table: pd.DataFrame) -> str:
+    parts = [
+        f"{group}: {_mean(rows['alignment'])}"
+        for group, rows in _groups(run_statistics(table))
+        if not rows.empty
+    ]
+    return (
+        "Alignment χ_k of the full gradient, mean over the last tenth of SGD after the switch and "
+        "over seeds. " + "; ".join(parts) + "."
+    )
+
+
+def _endings(table: pd.DataFrame) -> str:
+    parts = []
+    for group, rows in _groups(run_statistics(table)):
+        change = rows["final_train_loss"] / rows["start_train_loss"]
+        by_method = change.groupby(rows["method"], sort=False)
+        endings = [
+            f"{METHODS[str(name)]} {_mean(values)}"
+            for name, values in by_method
+            if str(name) in METHODS
+        ]
+        parts.append(f"{group}: {', '.join(endings)}")
+    return (
+        "Final training loss over the loss at the switch, mean over seeds. "
+        + "; ".join(parts)
+        + "."
+    )
+
+
+def _generalization(table: pd.DataFrame) -> str:
+    parts = []
+    for group, rows in _groups(run_statistics(table)):
+        by_method = rows.groupby("method", sort=False)["final_test_accuracy"]
+        endings = [
+            f"{METHODS[str(name)]} {_mean(values)}"
+            for name, values in by_method
+            if str(name) in METHODS
+        ]
+        parts.append(f"{group}: {', '.join(endings)}")
+    return "Test accuracy at the end, mean over seeds. " + "; ".join(parts) + "."
+
+
+def _interpolation(table: pd.DataFrame) -> str:
+    parts = []
+    for group, rows in _groups(run_statistics(table)):
+        losses = rows.groupby("method", sort=False)["final_train_loss"].mean()
+        parts.append(f"{group}: {losses.idxmin()} ends lowest, at {losses.min():.3g}")
+    return "Mean final training loss over seeds. " + "; ".join(parts) + "."
+
+
+def _stability(table: pd.DataFrame) -> str:
+    statistics = run_statistics(table)
+    return (
+        f"{int(statistics['diverged'].sum())} of {len(statistics)} runs diverged, "
+        f"{int((~statistics['stable']).sum())} did not end below the loss that they started from."
+    )
+
+
+def _energy(table: pd.DataFrame) -> str:
+    last = table[table["steps_after_switch"] == table["steps_after_switch"].max()]
+    last = table.loc[table.groupby(["task", "loss", "method", "seed", "matrix"])["step"].idxmax()]
+    parts = []
+    for group, rows in _groups(last[last["method"] == "sgd"]):
+        shares = rows.groupby("matrix")["frobenius_share"].mean()
+        overlap = rows["overlap"].mean()
+        parts.append(
+            f"{group}: {shares['hessian']:.2f} of H, {shares['ggn']:.2f} of G, "
+            f"{shares['functional_hessian']:.2f} of F; overlap of the eigenspaces {overlap:.2f}"
+        )
+    return (
+        "Share of the squared Frobenius norm in the Hessian's Dominant subspace at the end of SGD. "
+        + ". ".join(parts)
+        + "."
+    )
+
+
+def _ablation(table: pd.DataFrame) -> str:
+    parts = []
+    for group, rows in _groups(run_statistics(table)):
+        ends = rows.pivot_table("final_train_loss", "value", "method", sort=False)
+        ratios = ends["bulk_sgd"] / ends["sgd"]
+        listed = ", ".join(f"{value}: {ratio:.3g}" for value, ratio in ratios.items())
+        diverged = rows.groupby("method")["diverged"].sum()
+        parts.append(
+            f"{group}: {listed} (diverged: SGD {diverged['sgd']}, Bulk-SGD {diverged['bulk_sgd']} "
+            f"of {int((rows['method'] == 'sgd').sum())} runs each)"
+        )
+    return (
+        "Final training loss of Bulk-SGD over that of SGD, means over seeds, by the varied value. "
+        + "; ".join(parts)
+        + "."
+    )
+
+
+def _cost(table: pd.DataFrame) -> str:
+    parts = []
+    cold = table[(table["mode"] == "cold") & table["reached"].astype(bool)]
+    for task, rows in cold.groupby("task", sort=False):
+        seconds = rows.set_index("method")["seconds"]
+        others = ", ".join(f"{m} {s:.3g} s" for m, s in seconds.items() if m != "sharpflat")
+        parts.append(f"{task}: sharpflat {seconds.get('sharpflat', np.nan):.3g} s; {others}")
+    return "A solve from nothing at equal accuracy. " + ". ".join(parts) + "."
+
+
+def _mean(values: pd.Series) -> str:
+    finite = values[np.isfinite(values)]
+    if finite.empty:
+        return "diverged"
+    lost = "" if len(finite) == len(values) else f" ({len(values) - len(finite)} diverged)"
+    return f"{finite.mean():.3g}{lost}"
+
+
+_DESCRIPTIONS: dict[str, Callable[[pd.DataFrame], str]] = {
+    "alignment": _alignment,
+    "dom_bulk": _endings,
+    "generalization": _generalization,
+    "interpolation": _interpolation,
+    "stability_map": _stability,
+    "curvature_energy": _energy,
+    "eigensolver_cost": _cost,
+}

@@ -1,0 +1,62 @@
+"""Collects a tier's results and renders the page."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from sharpflat.report.captions import TITLES, caption
+from sharpflat.report.runs import alarms, provenance, run_times
+
+
+def write_report(
+    path: Path,
+    *,
+    tier: str,
+    figures: Mapping[str, tuple[Path, Path]],
+    claims: Path,
+    folders: Sequence[Path],
+    config: Mapping[str, Any],
+) -> None:
+    """Write one HTML file that needs no other.
+
+    Args:
+        path: The page.
+        tier: Name of the tier.
+        figures: For each figure, its table and its PNG.
+        claims: Table of the claims.
+        folders: Of every run and prefix.
+        config: The resolved configuration.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sharpflat.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    page = environment.get_template("page.html.j2").render(
+        tier=tier,
+        figures=[
+            {
+                "name": name,
+                "title": TITLES.get(name, name),
+                "caption": caption(name, pd.read_csv(table)),
+                "table": table.as_posix(),
+                "image": base64.b64encode(image.read_bytes()).decode(),
+            }
+            for name, (table, image) in figures.items()
+        ],
+        claims=pd.read_csv(claims).to_dict("records"),
+        times=run_times(summaries),
+        alarms=alarms(folders),
+        provenance=provenance(summaries),
+        config=json.dumps(config, indent=2, sort_keys=True),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page)

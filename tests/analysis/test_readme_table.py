@@ -1,0 +1,84 @@
+"""The README's table of claims. Oracle: the table that a reader of the claims would write."""
+
+import io
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sharpflat.analysis.claims import CLAIMS, COLUMNS, THRESHOLDS, claims_table
+from sharpflat.analysis.readme_table import readme_table, replace_between_markers
+
+
+def _row(claim: str, statistic: str, estimate: float, verdict: str, **changes: Any) -> dict:
+    row = {
+        "claim": claim,
+        "figure": "alignment",
+        "statistic": statistic,
+        "estimate": estimate,
+        "ci_low": estimate - 0.01,
+        "ci_high": estimate + 0.01,
+        "n": 3,
+        "threshold": 0.9,
+        "verdict": verdict,
+    }
+    return row | changes
+
+
+CLAIMED = pd.DataFrame(
+    [
+        _row("C1", "all: mean χ (claimed > 0.9)", 0.91234, "partly"),
+        _row("C1", "mnist_mlp, mse: mean χ (claimed > 0.9)", 0.95, "reproduced"),
+        _row("C1", "mnist_mlp, cross_entropy: mean χ (claimed > 0.9)", 0.8, "not reproduced"),
+        _row("C3", "all: ratio", math.inf, "not reproduced", ci_low=0.5, figure="ablation_lr"),
+        _row("C3", "mnist_mlp, mse: ratio", math.inf, "not reproduced", ci_low=0.5),
+        _row("C7", "all: share", math.nan, "inconclusive", figure="curvature_energy", n=0),
+        _row("C7", "share", math.nan, "inconclusive", n=0),
+    ],
+    columns=list(COLUMNS),
+)
+
+
+def test_a_row_a_claim_with_its_words_verdict_and_interval() -> None:
+    header, rule, first, third, seventh = readme_table(CLAIMED).splitlines()
+    assert header.count("|") == rule.count("|") == first.count("|") == 6
+    assert first == (
+        "| C1 gradients align with the top eigenspace | partly | 1 of 2 | "
+        "mean χ (claimed > 0.9): 0.912 [0.902, 0.922] | `alignment` |"
+    )
+    assert "| not reproduced | 0 of 1 | ratio: ∞ [0.5, ∞] | `ablation_lr` |" in third
+    assert "| inconclusive | 0 of 1 | share: not measured | `curvature_energy` |" in seventh
+
+
+def test_it_renders_every_claim_of_a_table_from_its_csv() -> None:
+    claims = claims_table({}, {threshold.name: threshold.proposed for threshold in THRESHOLDS})
+    read = pd.read_csv(io.StringIO(claims.to_csv(index=False)))
+    lines = readme_table(read).splitlines()[2:]
+    assert [line[2:4] for line in lines] == list(CLAIMS)
+    assert readme_table(read) == readme_table(claims)
+
+
+def test_what_stands_between_the_markers_is_replaced_and_nothing_else() -> None:
+    text = "before\n<!-- begin claims -->\nold\n| x |\n<!-- end claims -->\nafter\n"
+    once = replace_between_markers(text, "claims", "| new |")
+    assert once == "before\n<!-- begin claims -->\n| new |\n<!-- end claims -->\nafter\n"
+    assert replace_between_markers(once, "claims", "| new |") == once
+    assert replace_between_markers(once, "claims", r"\1 back") == once.replace(
+        "| new |", r"\1 back"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no markers", "holds <!-- begin claims --> 0 times; put it there once"),
+        ("<!-- begin claims -->", "holds <!-- end claims --> 0 times"),
+        ("<!-- begin claims --><!-- begin claims --><!-- end claims -->", "begin claims --> 2"),
+        ("<!-- end claims --><!-- begin claims -->", "stands before .* swap them"),
+        ("<!-- begin other --><!-- end other -->", "holds <!-- begin claims --> 0 times"),
+    ],
+)
+def test_markers_that_are_not_there_once_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace_between_markers(text, "claims", "new")

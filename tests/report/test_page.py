@@ -1,0 +1,162 @@
+"""The report: what stands on the page, and that a browser shows it."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sharpflat.report.captions import caption
+from sharpflat.report.page import write_report
+from sharpflat.report.runs import alarms, provenance, run_times
+
+#: One white pixel.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def _summary(method: tuple[float, float], seconds: float = 10.0, **changes: Any) -> dict[str, Any]:
+    prefix = {"task": "mnist_mlp", "loss": "mse", "tolerance": 0.1}
+    return {
+        "id": f"run-{method}",
+        "prefix": "prefix",
+        "record": {"prefix": prefix, "dom_weight": method[0], "bulk_weight": method[1]},
+        "switch_step": 100,
+        "last_step": 300,
+        "status": "finished",
+        "num_matvecs": 400,
+        "seconds": seconds,
+        "versions": {"torch": "2.9"},
+        "hardware": {"processor": "a processor", "accelerator": None},
+        "device": "cpu",
+        "threads": 1,
+        "tf32": False,
+        "deterministic_algorithms": True,
+        "code": "abc",
+        "data_origin": {"source": "mirror", "variant": "four images differ"},
+    } | changes
+
+
+def _folder(place: Path, summary: dict[str, Any], errors: list[float]) -> Path:
+    place.mkdir(parents=True)
+    (place / "summary.json").write_text(json.dumps(summary))
+    rows = {"train_loss": 1.0, "eigen_converged": 1, "subspace_error": errors}
+    pd.DataFrame(rows).to_csv(place / "trajectory.csv", index=False)
+    return place
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    statistics = {
+        "claim": ["C1", "C1"],
+        "figure": ["alignment", "alignment"],
+        "statistic": ["mnist_mlp, mse: alignment", "all: <alignment>"],
+        "estimate": [0.93, float("nan")],
+        "ci_low": [0.92, float("nan")],
+        "ci_high": [0.94, float("nan")],
+        "n": [3, 3],
+        "threshold": [0.9, float("nan")],
+        "verdict": ["not reproduced", "partly"],
+    }
+    pd.DataFrame(statistics).to_csv(tmp_path / "claims.csv", index=False)
+    energy = {
+        "task": "mnist_mlp",
+        "loss": "mse",
+        "method": "sgd",
+        "seed": 0,
+        "step": 5,
+        "steps_after_switch": 5,
+        "matrix": ["hessian", "ggn", "functional_hessian"],
+        "frobenius_share": [0.88, 0.89, 0.02],
+        "overlap": 0.97,
+    }
+    pd.DataFrame(energy).to_csv(tmp_path / "energy.csv", index=False)
+    (tmp_path / "energy.png").write_bytes(PNG)
+    write_report(
+        tmp_path / "report.html",
+        tier="smoke",
+        figures={"curvature_energy": (tmp_path / "energy.csv", tmp_path / "energy.png")},
+        claims=tmp_path / "claims.csv",
+        folders=[_folder(tmp_path / "run", _summary((1.0, 1.0)), [0.01, 0.3])],
+        config={"seeds": [0, 1]},
+    )
+    return tmp_path / "report.html"
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_holds_figures_verdicts_and_provenance_and_needs_no_other_file(
+    page: Path,
+) -> None:
+    text = page.read_text()
+    links = _Links()
+    links.feed(text)
+    assert all(source.startswith(("data:", "#")) for source in links.sources)
+    assert f"base64,{base64.b64encode(PNG).decode()}" in text
+    assert 'class="verdict not-reproduced">not reproduced<' in text
+    assert "all: &lt;alignment&gt;" in text
+    assert "0.88 of H, 0.89 of G, 0.02 of F; overlap of the eigenspaces 0.97" in text
+    assert "1 with an estimated error above 0.1" in text
+    assert "four images differ" in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_shows_the_figures_and_the_verdicts(page: Path, tmp_path: Path) -> None:
+    """Oracle: the document that headless Chromium builds from the file."""
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
+    shown = subprocess.run(
+        [
+            str(CHROMIUM),
+            *options,
+            f"--user-data-dir={tmp_path / 'browser'}",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    assert len(re.findall(r"<figure id=", shown)) == 1
+    assert "not reproduced" in shown
+    assert "partly" in shown
+
+
+def test_times_add_up_over_the_runs_of_a_method() -> None:
+    summaries = [_summary((0.0, 1.0)), _summary((0.0, 1.0), 30.0), _summary((1.0, 0.0))]
+    bulk, dominant = run_times(summaries)
+    assert (bulk["method"], bulk["runs"], bulk["steps"]) == ("Bulk-SGD", 2, 400)
+    assert bulk["products_a_step"] == 2.0
+    assert bulk["seconds_a_step"] == pytest.approx(0.1)
+    assert dominant["method"] == "Dom-SGD"
+
+
+def test_provenance_lists_each_value_once() -> None:
+    found = dict(provenance([_summary((1.0, 1.0)), _summary((1.0, 1.0), code="def")]))
+    assert found["code"] == ["abc", "def"]
+    assert found["versions"] == ["torch 2.9"]
+    assert found["hardware"] == ["processor a processor"]
+
+
+def test_a_run_without_doubtful_records_raises_no_alarm(tmp_path: Path) -> None:
+    good = _folder(tmp_path / "good", _summary((1.0, 1.0)), [0.01, 0.09])
+    assert alarms([good]) == []
+
+
+def test_an_unknown_figure_has_no_caption() -> None:
+    assert caption("of_my_own", pd.DataFrame()) == ""
