@@ -8,7 +8,7 @@ import pytest
 
 from sharpflat.analysis.tables import BEFORE_SWITCH, figure_table, write_table
 from sharpflat.config import Config, read_tier
-from sharpflat.plan import all_prefixes, all_runs
+from sharpflat.plan import all_prefixes, all_runs, figure_runs
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,8 +40,10 @@ def test_one_row_a_cell_seed_and_step(config: Config, results: Path) -> None:
     table = figure_table(config, "dom_bulk", results)
     keys = ["task", "loss", "method", "seed", "step"]
     assert not table.duplicated(keys).any()
-    assert set(table["method"]) == {BEFORE_SWITCH, "sgd", "dom_sgd", "bulk_sgd", "sgd_to_bulk(0.5)"}
-    assert len(table) == 2 * len(config.seeds) * 5
+    methods = {BEFORE_SWITCH, "sgd", "dom_sgd", "bulk_sgd"}
+    assert set(table["method"]) == methods
+    tasks, losses = 3, 2
+    assert len(table) == 2 * len(config.seeds) * tasks * losses * len(methods)
 
 
 def test_steps_count_from_each_seeds_own_switch(config: Config, results: Path) -> None:
@@ -52,6 +54,26 @@ def test_steps_count_from_each_seeds_own_switch(config: Config, results: Path) -
     assert (before["steps_after_switch"] <= 0).all()
     assert set(table.loc[table["method"] == "bulk_sgd", "dom_weight"]) == {0.0}
     assert set(table.loc[table["method"] == "bulk_sgd", "status"]) == {"diverged"}
+
+
+def test_what_varies_has_its_value_where_it_holds(config: Config, results: Path) -> None:
+    table = figure_table(config, "ablation_lr", results)
+    before = table["method"] == BEFORE_SWITCH
+    assert set(table["varied"]) == {"learning_rate"}
+    assert table.loc[before, "value"].isna().all()
+    assert (table.loc[~before, "value"] == table.loc[~before, "learning_rate"]).all()
+    assert before.sum() == 2 * len(config.seeds)  # every learning rate branches from one prefix
+
+
+def test_the_energys_table_has_its_own_rows(config: Config, results: Path) -> None:
+    figure = config.figures["curvature_energy"]
+    for run in figure_runs(config, figure):
+        for place, name in (("prefixes", run.record.prefix.id), ("runs", run.record.id)):
+            path = results / place / name / "energy.csv"
+            path.write_text("step,steps_after_switch,matrix\n7,0,hessian\n7,0,ggn\n")
+    table = figure_table(config, "curvature_energy", results)
+    assert set(table["matrix"]) == {"hessian", "ggn"}
+    assert "train_loss" not in table
 
 
 def test_a_table_reads_back_as_it_was_written(
