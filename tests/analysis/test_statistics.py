@@ -78,8 +78,10 @@ def test_steps_to_sgd_are_counted_within_the_cell_and_the_seed() -> None:
     assert steps["bulk_sgd", 0] == 200
     assert steps["bulk_sgd", 1] == 100
     assert steps["dom_sgd", 0] == math.inf
-    without = run_statistics(_run("bulk_sgd", [1.0, 0.5]))
-    assert without["steps_to_sgd"].isna().all()
+    alone = _run("bulk_sgd", [1.0, 0.5])
+    diverged = pd.concat([alone, _run("sgd", [1.0, 0.5], status="diverged")])
+    for without in (alone, diverged):
+        assert run_statistics(without)["steps_to_sgd"].isna().all()
 
 
 def test_values_of_a_varied_setting_are_cells_of_their_own() -> None:

@@ -1,138 +1,122 @@
-"""Figures from made-up tables: what is drawn is what the table says."""
+"""All figures together: their names, their layout, and what drawing them may import."""
 
+import math
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from sharpflat.analysis.intervals import geometric_mean
 from sharpflat.figures import FIGURES
-from sharpflat.figures.style import METHOD_COLOURS, METHOD_DASHES, method_label, save
-from sharpflat.methods import PATHS, POINTS
+from sharpflat.figures.style import save
 
+Make = Callable[..., pd.DataFrame]
 SOURCE = Path(__file__).parents[2] / "src"
-STEPS = np.arange(0, 50, 10)
+TASKS, LOSSES = ("mnist_mlp", "cifar10_cnn", "sst2_transformer"), ("mse", "cross_entropy")
+#: Of the figures that train; ``eigensolver_cost`` and ``curvature_energy`` have tests of their own.
+METHODS = {
+    "dom_bulk": ["sgd", "dom_sgd", "bulk_sgd"],
+    "alignment": ["sgd"],
+    "generalization": ["sgd", "dom_sgd", "bulk_sgd"],
+    "interpolation": ["sgd", "dom_sgd", "bulk_sgd", "sgd_to_bulk(0.5)", "convex(0)", "convex(1)"],
+    "stability_map": ["sgd_to_bulk(0)", "sgd_to_bulk(0.5)", "sgd_to_bulk(1)"],
+}
+VARIED: dict[str, tuple[str, list[Any]]] = {
+    "ablation_lr": ("learning_rate", [0.001, 0.003, 0.01, 0.03, 0.06, 0.12]),
+    "ablation_batch_size": ("batch_size", [10, 50, 200, 1000]),
+    "ablation_k": ("k", [1, 5, 10, 20, 40]),
+    "ablation_refresh": ("refresh", [1, 10, 50, 200, "adaptive"]),
+    "ablation_hessian_samples": ("hessian_samples", [50, 500, 5000]),
+    "ablation_switch": ("switch_step", [500, 2000, 8000]),
+    "ablation_width": ("width", [50, 100, 200, 400]),
+    "stability_map": ("learning_rate", [0.003, 0.01, 0.03, 0.06, 0.12, 0.25]),
+}
 
 
 @pytest.fixture
-def table() -> pd.DataFrame:
-    """Two seeds, three methods, losses that are powers of two."""
-    rows = []
-    for seed in (0, 1):
-        for method, rate in (("before_switch", 1), ("sgd", 1), ("dom_sgd", 0), ("bulk_sgd", 2)):
-            for step in STEPS:
-                after = int(step - STEPS.max() if method == "before_switch" else step)
-                rows.append(
-                    {
-                        "task": "mnist_mlp",
-                        "loss": "mse",
-                        "method": method,
-                        "seed": seed,
-                        "k": 2,
-                        "step": after + int(STEPS.max()),
-                        "steps_after_switch": after,
-                        "train_loss": 2.0 ** (seed - rate * after / 10),
-                        "test_accuracy": 0.5 + 0.01 * seed,
-                        "alignment": 0.9,
-                        "batch_alignment": 0.5 + 0.1 * seed,
-                        "eigenvalue_1": 4.0,
-                        "eigenvalue_2": 3.0,
-                        "eigenvalue_3": 1.0,
-                    }
-                )
-    return pd.DataFrame(rows)
+def table(trajectory: Make, as_read: Make) -> Make:
+    """Makes the table of a figure over some tasks and losses; one run in seven diverges."""
+
+    def make(name: str, tasks: tuple[str, ...], losses: tuple[str, ...]) -> pd.DataFrame:
+        methods = METHODS.get(name, ["sgd", "bulk_sgd"])
+        setting, values = VARIED.get(name, (None, [None]))
+        cells = product(tasks, losses, values, methods, (0, 1, 2))
+        runs = [
+            trajectory("before_switch", [4.0, 2.0, 1.0], task=task, loss=loss, varied=setting)
+            for task, loss in product(tasks, losses)
+        ]
+        for number, (task, loss, value, method, seed) in enumerate(cells):
+            diverged = number % 7 == 6
+            changes = {"task": task, "loss": loss, "seed": seed, "varied": setting, "value": value}
+            changes["learning_rate"] = value if setting == "learning_rate" else 0.01
+            changes["status"] = "diverged" if diverged else "finished"
+            final = math.nan if diverged else 0.3 + 0.01 * number / (1 + number)
+            runs.append(trajectory(method, [1.0, 0.6 + 0.1 * seed, final], **changes))
+        return as_read(runs)
+
+    return make
 
 
-def _line(axes: Axes, colour: str, length: int) -> np.ndarray:
-    (line,) = [
-        line
-        for line in axes.get_lines()
-        if line.get_color() == colour and len(line.get_xdata()) == length
+def test_the_figures_are_those_of_the_study() -> None:
+    assert set(FIGURES) == {*METHODS, *VARIED, "curvature_energy", "eigensolver_cost"}
+
+
+@pytest.mark.parametrize("name", [*METHODS, *(name for name in VARIED if name not in METHODS)])
+def test_nothing_overlaps_or_leaves_the_page(name: str, table: Make, tmp_path: Path) -> None:
+    _check_layout(FIGURES[name](table(name, TASKS[:1], LOSSES[:1])), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*METHODS, "ablation_lr", "ablation_refresh"])
+def test_nor_on_a_page_of_all_tasks_and_losses(name: str, table: Make, tmp_path: Path) -> None:
+    _check_layout(FIGURES[name](table(name, TASKS, LOSSES)), tmp_path)
+
+
+def _check_layout(figure: Figure, folder: Path) -> None:
+    """Measured in the saved file's own pixels."""
+    save(figure, folder / "figure.png")
+    page = figure.bbox
+    legends = [legend.get_window_extent() for legend in figure.legends]
+    for box in [*(axes.get_tightbbox() for axes in figure.axes), *legends]:
+        assert page.x0 <= box.x0
+        assert box.x1 <= page.x1
+        assert page.y0 <= box.y0
+        assert box.y1 <= page.y1
+    panels = [axes.get_window_extent() for axes in figure.axes]
+    names = [label for axes in figure.axes for label in (axes.xaxis.label, axes.yaxis.label)]
+    name_boxes = [label.get_window_extent() for label in names if label.get_text()]
+    titles = [_title(axes) for axes in figure.axes if axes.get_title(loc="left")]
+    assert not _overlaps([*panels, *name_boxes, *titles, *legends])
+    for axes in figure.axes:
+        for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+            shown = [label for label in labels if label.get_text() and _within(label, axes)]
+            assert not _overlaps([label.get_window_extent() for label in shown])
+
+
+def _title(axes: Axes) -> Any:
+    return axes._left_title.get_window_extent()
+
+
+def _within(label: Any, axes: Axes) -> bool:
+    x, y = label.get_position()
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    horizontal = label in axes.get_xticklabels()
+    return left <= x <= right if horizontal else low <= y <= high
+
+
+def _overlaps(boxes: list[Any]) -> list[tuple[Any, Any]]:
+    return [
+        (first, second)
+        for i, first in enumerate(boxes)
+        for second in boxes[i + 1 :]
+        if first.overlaps(second)
     ]
-    return np.asarray(line.get_ydata())
-
-
-def test_dom_bulk_draws_geometric_means_over_seeds(table: pd.DataFrame) -> None:
-    figure = FIGURES["dom_bulk"](table)
-    loss_axes = figure.axes[0]
-    assert loss_axes.get_yscale() == "log"
-    for method in ("sgd", "dom_sgd", "bulk_sgd"):
-        losses = table[table["method"] == method].groupby("steps_after_switch")["train_loss"]
-        drawn = _line(loss_axes, METHOD_COLOURS[method], len(STEPS))
-        assert drawn == pytest.approx(losses.agg(geometric_mean).to_numpy())
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["SGD before the switch", "SGD", "Dom-SGD", "Bulk-SGD"]
-    plt.close(figure)
-
-
-def test_alignment_draws_both_gradients_and_the_eigenvalues_around_the_gap(
-    table: pd.DataFrame,
-) -> None:
-    sgd = table[table["method"].isin(["before_switch", "sgd"])]
-    figure = FIGURES["alignment"](sgd)
-    alignment_axes, eigenvalue_axes = figure.axes
-    assert _line(alignment_axes, "#e69f00", 9) == pytest.approx(np.full(9, 0.55))
-    labels = [text.get_text() for text in eigenvalue_axes.get_legend().get_texts()]
-    assert labels == [r"$\lambda_{1}$", r"$\lambda_{2}$", r"$\lambda_{3}$, from below"]
-    plt.close(figure)
-
-
-def test_diverged_rows_without_a_measurement_leave_the_rest_drawn(table: pd.DataFrame) -> None:
-    table.loc[table["method"].eq("bulk_sgd") & table["steps_after_switch"].eq(40), "train_loss"] = (
-        np.nan
-    )
-    figure = FIGURES["dom_bulk"](table)
-    assert len(_line(figure.axes[0], METHOD_COLOURS["bulk_sgd"], len(STEPS) - 1)) == 4
-    plt.close(figure)
-
-
-def test_eigensolver_cost_draws_a_bar_and_a_floor_for_every_measured_method() -> None:
-    rows = [
-        {"method": "sharpflat", "mode": "cold", "seconds": 1.0, "reached": True},
-        {"method": "peer", "mode": "cold", "seconds": 4.0, "reached": False},
-        {"method": "absent peer", "mode": "cold", "seconds": None, "reached": False},
-        {"method": "sharpflat", "mode": "tracked", "seconds": 0.1, "reached": True},
-    ]
-    common = {
-        "task": "mnist_mlp",
-        "products": 20,
-        "sine_largest_angle": 0.004,
-        "floor_seconds": 0.5,
-        "learning_rate": 0.01,
-    }
-    figure = FIGURES["eigensolver_cost"](pd.DataFrame([row | common for row in rows]))
-    (axes,) = figure.axes
-    assert [bar.get_width() for bar in axes.patches] == [1.0, 4.0, 0.1]
-    assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "sharpflat",
-        "peer, less accurate",
-        "sharpflat, a step at lr 0.01",
-    ]
-    (floors,) = [line for line in axes.get_lines() if line.get_marker() == "|"]
-    assert list(floors.get_xdata()) == [0.5] * 3
-    plt.close(figure)
-
-
-def test_every_method_has_a_label_and_a_colour_and_dashes_of_its_own() -> None:
-    stems = ["before_switch", *POINTS, *PATHS]
-    assert len({METHOD_COLOURS[stem] for stem in stems}) == len(stems)
-    assert len({METHOD_DASHES[stem] for stem in stems}) == len(stems) - 1  # both solid: SGD
-    labels = {method_label(name) for name in [*POINTS, *(f"{path}(0.5)" for path in PATHS)]}
-    assert len(labels) == len(POINTS) + len(PATHS)
-
-
-def test_a_figure_saved_twice_is_the_same_file(table: pd.DataFrame, tmp_path: Path) -> None:
-    for folder in ("a", "b"):
-        figure = FIGURES["dom_bulk"](table)
-        save(figure, tmp_path / folder / "f.pdf", tmp_path / folder / "f.png")
-        plt.close(figure)
-    for name in ("f.pdf", "f.png"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_drawing_and_planning_import_no_torch() -> None:

@@ -4,7 +4,11 @@
 rule figure:
     input:
         table=layout.table(TIER, "{figure}"),
-        sources=[*sorted((PACKAGE / "figures").glob("*.py")), PACKAGE / "analysis/intervals.py"],
+        sources=[
+            *sorted((PACKAGE / "figures").glob("*.py")),
+            *sorted((PACKAGE / "analysis").glob("*.py")),
+            PACKAGE / "methods.py",
+        ],
     output:
         pdf=layout.figure(TIER, "{figure}")[0],
         png=layout.figure(TIER, "{figure}")[1],

@@ -66,13 +66,10 @@ def predicted_stable(
 
     Example:
         >>> import pandas as pd
-        >>> rates = pd.Series([0.01, 0.05, 0.30])
-        >>> predicted_stable(rates, 1 + 0 * rates, 1 + 0 * rates, 50 + 0 * rates, 10 + 0 * rates)
-        ... # edges at 2 / 50 = 0.04 and 2 / 10 = 0.2
-        0     True
-        1    False
-        2    False
-        dtype: bool
+        >>> rate, dom_weight = pd.Series([0.01, 0.05, 0.05]), pd.Series([1.0, 1.0, 0.5])
+        >>> one = pd.Series([1.0, 1.0, 1.0])
+        >>> predicted_stable(rate, dom_weight, one, 50 * one, 10 * one).tolist()
+        [True, False, True]
     """
     dominant = learning_rate * dom_weight * eigenvalue_dominant < 2
     return dominant & (learning_rate * bulk_weight * eigenvalue_bulk < 2)

@@ -35,7 +35,8 @@ def run_statistics(table: pd.DataFrame) -> pd.DataFrame:
           where the run diverged.
         - ``spikes``: stretches of records whose training loss exceeds 1.2 times its least so far.
         - ``steps``: of the run, and ``steps_to_sgd``: until its training loss was first at or below
-          the final one of SGD in the same cell and seed; infinite if it never was, NaN without SGD.
+          the final one of SGD in the same cell and seed; infinite if it never was, NaN without an
+          SGD that finished.
         - ``alignment``: mean χ_k of the full gradient over the last tenth of the records.
         - ``eigenvalue_1_growth``: λ_1 at the last record over λ_1 at the switch, and
           ``eigenvalue_1_max`` its largest recorded value.
@@ -109,7 +110,8 @@ def _spikes(losses: np.ndarray) -> int:
 def _with_steps_to_sgd(statistics: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Adds the steps that each run needs to the final loss of SGD in its cell and seed."""
     keys = [*CELL, "seed"]
-    sgd = statistics.loc[statistics["method"] == "sgd", [*keys, "final_train_loss"]]
+    finished = (statistics["method"] == "sgd") & ~statistics["diverged"]
+    sgd = statistics.loc[finished, [*keys, "final_train_loss"]]
     targets = after.merge(sgd.rename(columns={"final_train_loss": "target"}), on=keys, how="left")
     runs = [*keys, "method"]
     reached = targets[targets["train_loss"] <= targets["target"]]

@@ -5,13 +5,29 @@ from collections.abc import Callable
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sharpflat.figures.ablation import plot_ablation
 from sharpflat.figures.alignment import plot_alignment
+from sharpflat.figures.curvature_energy import plot_curvature_energy
 from sharpflat.figures.dom_bulk import plot_dom_bulk
 from sharpflat.figures.eigensolver_cost import plot_eigensolver_cost
+from sharpflat.figures.generalization import plot_generalization
+from sharpflat.figures.interpolation import plot_interpolation
+from sharpflat.figures.stability_map import plot_stability_map
 
 #: A figure's name and how it is drawn from its table.
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
-    "dom_bulk": plot_dom_bulk,
     "alignment": plot_alignment,
+    "dom_bulk": plot_dom_bulk,
+    "ablation_lr": plot_ablation,
+    "ablation_batch_size": plot_ablation,
+    "ablation_k": plot_ablation,
+    "ablation_refresh": plot_ablation,
+    "ablation_hessian_samples": plot_ablation,
+    "ablation_switch": plot_ablation,
+    "ablation_width": plot_ablation,
+    "interpolation": plot_interpolation,
+    "stability_map": plot_stability_map,
+    "curvature_energy": plot_curvature_energy,
+    "generalization": plot_generalization,
     "eigensolver_cost": plot_eigensolver_cost,
 }

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
-import seaborn as sns
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from sharpflat.analysis.intervals import geometric_mean, geometric_mean_interval, mean_interval
-from sharpflat.figures.style import PAGE_WIDTH, PANEL_HEIGHT, apply_style, panel_title
+from sharpflat.figures.curves import draw_curve, mark_divergence
+from sharpflat.figures.grid import finish_steps, loss_pairs
+from sharpflat.figures.style import (
+    SERIES_COLOURS,
+    apply_style,
+    dashed,
+    divergence_handles,
+    label_log_axis,
+    legend_below,
+)
 
-SERIES = {
-    "alignment": ("full gradient", "#0072b2", ()),
-    "batch_alignment": ("mini-batch gradient", "#e69f00", (4, 1.5)),
+#: The lines of the two panels, by the names that the legend gives them.
+GRADIENTS: dict[str, dict[str, Any]] = {
+    "full gradient": {"color": SERIES_COLOURS[0], "linestyle": "solid"},
+    "mini-batch gradient": {"color": SERIES_COLOURS[1], "linestyle": dashed((4, 1.5))},
 }
+EIGENVALUES: dict[str, dict[str, Any]] = {
+    r"$\lambda_1$": {"color": "#662506", "linestyle": "solid"},
+    r"$\lambda_k$": {"color": "#cc4c02", "linestyle": dashed((4, 1.5))},
+    r"$\lambda_{k+1}$, an estimate from below": {"color": "#fe9929", "linestyle": dashed((1, 1))},
+}
+SWITCH: dict[str, Any] = {"color": "0.6", "linewidth": 0.6}
 
 
 def plot_alignment(table: pd.DataFrame) -> Figure:
@@ -24,67 +40,54 @@ def plot_alignment(table: pd.DataFrame) -> Figure:
         table: As :func:`sharpflat.analysis.tables.figure_table` returns it, for SGD.
     """
     apply_style()
-    groups = list(table.groupby(["task", "loss"], sort=False))
-    figure, axes = plt.subplots(
-        len(groups), 2, figsize=(PAGE_WIDTH, PANEL_HEIGHT * len(groups)), squeeze=False
-    )
-    for (alignment_axes, eigenvalue_axes), (_, rows) in zip(axes, groups, strict=True):
-        shown = _steps_of_all_seeds(rows)
-        _plot_alignment(alignment_axes, shown)
-        _plot_eigenvalues(eigenvalue_axes, shown)
+    figure, groups = loss_pairs(table)
+    for rows, (alignment_axes, eigenvalue_axes) in groups:
+        _plot_alignment(alignment_axes, rows)
+        _plot_eigenvalues(eigenvalue_axes, rows)
         for panel in (alignment_axes, eigenvalue_axes):
-            _mark_switches(panel, rows)
-        alignment_axes.set_title(panel_title(rows), loc="left")
+            _finish(panel, rows)
+        title = alignment_axes.get_title(loc="left")
+        alignment_axes.set_title(f"{title}, $k = {rows['k'].iloc[0]}$", loc="left")
+    legend_below(figure, _handles(table), columns=3)
     return figure
 
 
-def _steps_of_all_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a seed and step, for the steps that every seed has: seeds end at different ones."""
-    once = rows.drop_duplicates(["seed", "step"])  # the switch ends a prefix and starts a run
-    seeds_at = once.groupby("step")["seed"].transform("size")
-    return once[seeds_at == rows["seed"].nunique()]
-
-
 def _plot_alignment(axes: Axes, rows: pd.DataFrame) -> None:
-    for column, (label, colour, dashes) in SERIES.items():
-        sns.lineplot(
-            rows,
-            x="step",
-            y=column,
-            label=label,
-            color=colour,
-            dashes=dashes,
-            errorbar=mean_interval,
-            err_kws={"alpha": 0.2, "linewidth": 0},
-            ax=axes,
-        )
+    columns = ("alignment", "batch_alignment")
+    for column, style in zip(columns, GRADIENTS.values(), strict=True):
+        draw_curve(axes, rows, column, x="step", **style)
     axes.set(ylim=(0, 1.02), ylabel=r"alignment $\chi_k$")
-    axes.legend(loc="lower right")
+    for column, style in zip(columns, GRADIENTS.values(), strict=True):
+        mark_divergence(axes, rows, column, x="step", color=style["color"])
 
 
 def _plot_eigenvalues(axes: Axes, rows: pd.DataFrame) -> None:
     k = int(rows["k"].iloc[0])
-    shades = sns.color_palette("viridis", 3)
-    notes = ("", "", ", from below")
-    for index, shade, note in zip((1, k, k + 1), shades, notes, strict=True):
-        column = f"eigenvalue_{index}"
-        sns.lineplot(
-            rows[rows[column] > 0],
-            x="step",
-            y=column,
-            label=rf"$\lambda_{{{index}}}${note}",
-            color=shade,
-            estimator=geometric_mean,
-            errorbar=geometric_mean_interval,
-            err_kws={"alpha": 0.2, "linewidth": 0},
-            ax=axes,
-        )
-    axes.set_yscale("log")
-    axes.set(ylabel="Hessian eigenvalue", ylim=(None, 2 * axes.get_ylim()[1]))
-    axes.legend(loc="upper center", ncols=3)
+    columns = [f"eigenvalue_{index}" for index in (1, k, k + 1)]
+    positive = rows.assign(**{column: rows[column].where(rows[column] > 0) for column in columns})
+    axes.set(yscale="log", ylabel="Hessian eigenvalue")
+    for column, style in zip(columns, EIGENVALUES.values(), strict=True):
+        draw_curve(axes, positive, column, x="step", log=True, **style)
+    for column, style in zip(columns, EIGENVALUES.values(), strict=True):
+        mark_divergence(axes, positive, column, x="step", color=style["color"])
+    label_log_axis(axes, "y")
 
 
-def _mark_switches(axes: Axes, rows: pd.DataFrame) -> None:
+def _finish(panel: Axes, rows: pd.DataFrame) -> None:
     for step in rows.loc[rows["steps_after_switch"] == 0, "step"].unique():
-        axes.axvline(step, color="0.6", linewidth=0.6, zorder=0)
-    axes.set(xlabel="SGD steps; grey: each seed's switch")
+        panel.axvline(step, zorder=0, **SWITCH)
+    finish_steps(panel, "steps of SGD", first=0, last=_last_step(rows))
+
+
+def _last_step(rows: pd.DataFrame) -> int:
+    """Up to which every run goes that finished, or any that diverged."""
+    ends = rows.groupby("seed")["step"].max()
+    diverged = ends.index.isin(rows.loc[rows["status"] == "diverged", "seed"])
+    return int(max([*ends[diverged], *ends[~diverged].nsmallest(1)]))
+
+
+def _handles(table: pd.DataFrame) -> list[Line2D]:
+    """Entries two by two: the legend is filled column by column."""
+    lines = {**GRADIENTS, **EIGENVALUES, "switch of a seed": SWITCH}
+    handles = [Line2D([], [], label=label, **style) for label, style in lines.items()]
+    return handles + divergence_handles(table)

@@ -2,77 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
-import seaborn as sns
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
-from sharpflat.analysis.intervals import geometric_mean, geometric_mean_interval, mean_interval
+from sharpflat.analysis.tables import BEFORE_SWITCH
+from sharpflat.figures.curves import draw_curve, draw_seeds, mark_divergence, mark_switch
+from sharpflat.figures.grid import finish_steps, loss_pairs
 from sharpflat.figures.style import (
-    PAGE_WIDTH,
-    PANEL_HEIGHT,
+    STEPS_AFTER_SWITCH,
     apply_style,
-    method_label,
-    method_style,
-    panel_title,
+    label_log_axis,
+    legend_below,
+    line_style,
+    method_handles,
 )
+
+#: How much is shown before the switch, as a share of what is after it: the start of training would
+#: hide what the methods do.
+SHOWN_BEFORE = 0.5
+COLUMNS = {"train_loss": "training loss", "test_accuracy": "test accuracy"}
 
 
 def plot_dom_bulk(table: pd.DataFrame) -> Figure:
     """Training loss and test accuracy against steps after the switch, mean over seeds with bands.
 
+    Before the switch every seed is a line of its own, since each has its switch elsewhere.
+
     Args:
         table: As :func:`sharpflat.analysis.tables.figure_table` returns it.
     """
     apply_style()
-    groups = list(table.groupby(["task", "loss"], sort=False))
-    figure, axes = plt.subplots(
-        len(groups), 2, figsize=(PAGE_WIDTH, PANEL_HEIGHT * len(groups) + 0.4), squeeze=False
-    )
-    for (loss_axes, accuracy_axes), (_, rows) in zip(axes, groups, strict=True):
-        # Half as much before the switch as after it: the start would hide what the methods do.
-        shown = rows[rows["steps_after_switch"] >= -rows["steps_after_switch"].max() / 2]
-        _plot_methods(loss_axes, shown, "train_loss", geometric_mean, geometric_mean_interval)
-        _plot_methods(accuracy_axes, shown, "test_accuracy", "mean", mean_interval)
+    figure, groups = loss_pairs(table)
+    accuracy_panels: dict[str, Axes] = {}
+    for rows, (loss_axes, accuracy_axes) in groups:
+        # The losses of one task are compared by their accuracies.
+        first = accuracy_panels.setdefault(rows["task"].iloc[0], accuracy_axes)
+        if first is not accuracy_axes:
+            accuracy_axes.sharey(first)
         loss_axes.set_yscale("log")
-        loss_axes.set(ylabel="training loss")
-        accuracy_axes.set(ylabel="test accuracy")
-        loss_axes.set_title(panel_title(rows), loc="left")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
+        _plot(loss_axes, rows, "train_loss")
+        _plot(accuracy_axes, rows, "test_accuracy")
+    for rows, panels in groups:
+        for panel, column in zip(panels, COLUMNS, strict=True):
+            for method, of_method in rows.groupby("method", sort=False):
+                mark_divergence(panel, of_method, column, color=line_style(str(method))["color"])
+        label_log_axis(panels[0], "y")
+    legend_below(figure, method_handles(table), columns=5)
     return figure
 
 
-def _plot_methods(
-    axes: Axes,
-    rows: pd.DataFrame,
-    column: str,
-    estimator: str | Callable[[ArrayLike], float],
-    errorbar: Callable[[ArrayLike], tuple[float, float]],
-) -> None:
-    finite = rows[rows[column].notna()]
-    named = finite.assign(method_label=finite["method"].map(method_label))
-    colours, dashes = method_style(list(named["method"].unique()))
-    sns.lineplot(
-        named,
-        x="steps_after_switch",
-        y=column,
-        hue="method_label",
-        style="method_label",
-        palette=colours,
-        dashes=dashes,
-        estimator=estimator,
-        errorbar=errorbar,
-        err_kws={"alpha": 0.2, "linewidth": 0},
-        ax=axes,
-        legend="full",
-    )
-    axes.axvline(0, color="0.6", linewidth=0.6, zorder=0)
-    axes.set(xlabel="steps after the switch")
-    legend = axes.get_legend()
-    if legend is not None:
-        legend.remove()  # one legend serves the whole figure
+def _plot(axes: Axes, rows: pd.DataFrame, column: str) -> None:
+    steps = rows["steps_after_switch"].max()
+    shown = rows[rows["steps_after_switch"] >= -SHOWN_BEFORE * steps]
+    for method, of_method in shown.groupby("method", sort=False):
+        style = line_style(str(method))
+        if method == BEFORE_SWITCH:
+            draw_seeds(axes, of_method, column, **style)
+        else:
+            draw_curve(axes, of_method, column, log=column == "train_loss", **style)
+    mark_switch(axes)
+    axes.set(ylabel=COLUMNS[column])
+    finish_steps(axes, STEPS_AFTER_SWITCH, first=-SHOWN_BEFORE * steps, last=steps)

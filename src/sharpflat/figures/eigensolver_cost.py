@@ -10,9 +10,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sharpflat.figures.style import PAGE_WIDTH, TASK_LABELS, apply_style
+from sharpflat.figures.style import PAGE_WIDTH, SERIES_COLOURS, TASK_LABELS, apply_style
 
-OURS, PEERS, UNREACHED = "#0072b2", "#9a9a9a", "#e3e3e3"
+OURS, PEERS, UNREACHED = SERIES_COLOURS[0], "#9a9a9a", "#e3e3e3"
+FLOOR = "#e69f00"
 BAR_HEIGHT = 0.24
 #: Space for the text at the end of the longest bar, as a factor on the log axis.
 TEXT_ROOM = 10
@@ -62,7 +63,7 @@ def _plot_task(axes: Axes, rows: pd.DataFrame) -> None:
         marker="|",
         markersize=9,
         markeredgewidth=1.6,
-        color="#d55e00",
+        color=FLOOR,
         label="its products' arithmetic at the machine's matrix-product rate",
     )
     for position, row in zip(positions, rows.to_dict("records"), strict=True):

@@ -1,17 +1,32 @@
-"""One look for all figures: sizes, fonts, and one colour and marker a method."""
+"""One look for all figures: sizes, fonts, and one colour, dash and marker a method."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogFormatterMathtext,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
 
 #: Widths of a one-column and a two-column figure, inches.
 COLUMN_WIDTH, PAGE_WIDTH = 3.35, 6.9
-PANEL_HEIGHT = 2.3
+#: Heights of a row of two panels, of a row of more, and of such a row on its own, inches.
+PANEL_HEIGHT, SMALL_PANEL_HEIGHT, LONE_ROW_HEIGHT = 2.3, 1.55, 1.9
+#: Room for the legend below the panels, inches.
+LEGEND_HEIGHT = 0.4
+#: Resolution of a PNG, dots an inch.
+DPI = 200
 
 #: Okabe and Ito's palette, told apart by colour-blind readers and, by lightness, in grey.
 METHOD_COLOURS = {
@@ -23,15 +38,24 @@ METHOD_COLOURS = {
     "sgd_to_dom": "#cc79a7",
     "convex": "#e69f00",
 }
-#: Dashes of the methods, so that lines differ without colour too.
+#: Dashes of the methods, so that lines differ without colour too. SGD's gaps show what it covers.
 METHOD_DASHES: dict[str, tuple[float, ...]] = {
     "before_switch": (),
-    "sgd": (),
+    "sgd": (4, 1.5),
     "dom_sgd": (1, 1),
-    "bulk_sgd": (4, 1.5),
+    "bulk_sgd": (),
     "sgd_to_bulk": (4, 1, 1, 1),
     "sgd_to_dom": (2, 2),
     "convex": (6, 1, 1, 1, 1, 1),
+}
+METHOD_MARKERS = {
+    "before_switch": ".",
+    "sgd": "o",
+    "dom_sgd": "v",
+    "bulk_sgd": "s",
+    "sgd_to_bulk": "D",
+    "sgd_to_dom": "^",
+    "convex": "P",
 }
 METHOD_LABELS = {
     "before_switch": "SGD before the switch",
@@ -39,13 +63,30 @@ METHOD_LABELS = {
     "dom_sgd": "Dom-SGD",
     "bulk_sgd": "Bulk-SGD",
 }
-PATH_LABELS = {"sgd_to_bulk": "SGD to Bulk", "sgd_to_dom": "SGD to Dom", "convex": "Dom to Bulk"}
+PATH_LABELS = {
+    "sgd_to_bulk": "SGD to Bulk",
+    "sgd_to_dom": "SGD to Dom",
+    "convex": "Dom to Bulk",
+}
+#: Colours of what is not a method, from Tol's muted palette.
+SERIES_COLOURS = ("#332288", "#999933", "#882255")
 TASK_LABELS = {
     "mnist_mlp": "MLP, MNIST-5k",
     "cifar10_cnn": "CNN, CIFAR10-5k",
     "sst2_transformer": "Transformer, SST2-1k",
+    "digits_cnn": "CNN, digits",
+    "digits_transformer": "Transformer, digits",
 }
 LOSS_LABELS = {"mse": "MSE", "cross_entropy": "cross-entropy"}
+
+STEPS_AFTER_SWITCH = "steps after the switch"
+#: How the last measurement of a run that diverged is marked.
+DIVERGED: dict[str, Any] = {
+    "marker": "x",
+    "markersize": 4.5,
+    "markeredgewidth": 1.3,
+    "linestyle": "none",
+}
 
 
 def apply_style() -> None:
@@ -57,9 +98,20 @@ def apply_style() -> None:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlesize": "medium",
+            "axes.linewidth": 0.7,
+            "hatch.linewidth": 0.5,
             "legend.frameon": False,
+            "legend.handlelength": 2.2,
             "lines.linewidth": 1.3,
             "figure.constrained_layout.use": True,
+            "xtick.major.size": 3.0,
+            "xtick.major.width": 0.7,
+            "xtick.minor.size": 1.6,
+            "xtick.minor.width": 0.5,
+            "ytick.major.size": 3.0,
+            "ytick.major.width": 0.7,
+            "ytick.minor.size": 1.6,
+            "ytick.minor.width": 0.5,
         }
     )
 
@@ -72,12 +124,34 @@ def method_label(method: str) -> str:
     return f"{PATH_LABELS[path]}, α = {alpha}"
 
 
-def method_style(methods: list[str]) -> tuple[dict[str, str], dict[str, tuple[float, ...]]]:
-    """Colour and dashes of each method, by its label."""
-    stems = {method_label(method): method.split("(")[0] for method in methods}
-    colours = {label: METHOD_COLOURS[stem] for label, stem in stems.items()}
-    dashes = {label: METHOD_DASHES[stem] for label, stem in stems.items()}
-    return colours, dashes
+def line_style(method: str) -> dict[str, Any]:
+    """Colour and dashes of a method's line, as keywords of ``Axes.plot``."""
+    stem = method.split("(")[0]
+    dashes = METHOD_DASHES[stem]
+    # Dashed lines are thin and lie above solid ones, so that of two equal curves both show.
+    layer = {"linewidth": 1.0, "zorder": 2.5} if dashes else {"linewidth": 1.6, "zorder": 2.0}
+    return {"color": METHOD_COLOURS[stem], "linestyle": dashed(dashes), **layer}
+
+
+def dashed(dashes: tuple[float, ...]) -> Any:
+    """Matplotlib's line style of some dashes; none are a solid line."""
+    return (0, dashes) if dashes else "solid"
+
+
+def method_handles(table: pd.DataFrame) -> list[Line2D]:
+    """Entries of a legend for the methods of a table, and for its crosses if it has any."""
+    handles = [
+        Line2D([], [], label=method_label(method), **line_style(method))
+        for method in table["method"].unique()
+    ]
+    return handles + divergence_handles(table)
+
+
+def divergence_handles(table: pd.DataFrame) -> list[Line2D]:
+    """The entry that explains the crosses, where a run of the table diverged."""
+    if not (table["status"] == "diverged").any():
+        return []
+    return [Line2D([], [], color="0.35", label="end of a run that diverged", **DIVERGED)]
 
 
 def panel_title(rows: pd.DataFrame) -> str:
@@ -86,9 +160,40 @@ def panel_title(rows: pd.DataFrame) -> str:
     return f"{TASK_LABELS.get(task, task)}, {LOSS_LABELS.get(loss, loss)}"
 
 
+def legend_below(figure: Figure, handles: list[Any], columns: int) -> None:
+    """One legend for the whole figure, below its panels; with fewer columns if it is narrow."""
+    if figure.get_figwidth() < PAGE_WIDTH:
+        columns = max(columns // 2, 1)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns))
+
+
+def label_log_axis(axes: Axes, name: str) -> None:
+    """Put plain numbers on the log axis ``"x"`` or ``"y"``, also where it spans no decade.
+
+    Call it when the limits are final.
+    """
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    if high < 6 * low:
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    elif high < 1000 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1, 3)))
+    else:
+        axis.set_major_locator(LogLocator(numticks=5))
+    plain = high < 6 * low or (low >= 5e-4 and high <= 2e4)
+    formatter = FuncFormatter(lambda value, _: f"{value:g}") if plain else LogFormatterMathtext()
+    axis.set_major_formatter(formatter)
+    axis.set_minor_formatter(NullFormatter())
+
+
 def save(figure: Figure, *paths: Path) -> None:
     """Write a figure in the format of each path's ending, without a creation date."""
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        figure.set_dpi(DPI)  # the width of a text depends on it
+        layout.execute(figure)
+        figure.set_layout_engine("none")  # once for all formats
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-        figure.savefig(path, dpi=200, metadata=metadata)
+        figure.savefig(path, dpi=DPI, metadata=metadata)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from sharpflat.analysis.statistics import run_statistics
+from sharpflat.analysis.statistics import paired, run_statistics
 
 TITLES = {
     "alignment": "Gradients and the Dominant subspace",
@@ -90,9 +90,9 @@ def _generalization(table: pd.DataFrame) -> str:
 def _interpolation(table: pd.DataFrame) -> str:
     parts = []
     for group, rows in _groups(run_statistics(table)):
-        losses = rows.groupby("method", sort=False)["final_train_loss"].mean()
+        losses = rows.groupby("method", sort=False)["final_train_loss"].median()
         parts.append(f"{group}: {losses.idxmin()} ends lowest, at {losses.min():.3g}")
-    return "Mean final training loss over seeds. " + "; ".join(parts) + "."
+    return "Median final training loss over seeds. " + "; ".join(parts) + "."
 
 
 def _stability(table: pd.DataFrame) -> str:
@@ -124,16 +124,16 @@ def _energy(table: pd.DataFrame) -> str:
 def _ablation(table: pd.DataFrame) -> str:
     parts = []
     for group, rows in _groups(run_statistics(table)):
-        ends = rows.pivot_table("final_train_loss", "value", "method", sort=False)
-        ratios = ends["bulk_sgd"] / ends["sgd"]
-        listed = ", ".join(f"{value}: {ratio:.3g}" for value, ratio in ratios.items())
+        sides = paired(rows, "final_train_loss", "bulk_sgd", "sgd")
+        ratios = (sides["method"] / sides["reference"]).groupby(sides["value"], sort=False)
+        listed = ", ".join(f"{value}: {_mean(ratio)}" for value, ratio in ratios)
         diverged = rows.groupby("method")["diverged"].sum()
         parts.append(
             f"{group}: {listed} (diverged: SGD {diverged['sgd']}, Bulk-SGD {diverged['bulk_sgd']} "
             f"of {int((rows['method'] == 'sgd').sum())} runs each)"
         )
     return (
-        "Final training loss of Bulk-SGD over that of SGD, means over seeds, by the varied value. "
+        "Final training loss of Bulk-SGD over that of SGD, paired by seed, by the varied value. "
         + "; ".join(parts)
         + "."
     )
