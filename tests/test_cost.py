@@ -45,15 +45,15 @@ def test_hours_are_steps_times_what_a_step_takes(
     monkeypatch.setattr(cost, "_time", lambda settings, device: times)
     first = next(iter(estimate(config, rates, device=CPU)))
     assert first.figure == "dom_bulk"
-    seeds, losses = len(config.seeds), 2
-    assert first.runs == 3 * 3 * seeds * losses
-    steps = {"mnist_mlp": (300, 200), "digits_cnn": (100, 60), "digits_transformer": (100, 60)}
-    every = 10
+    seeds, methods = len(config.seeds), 3
+    assert first.runs == len(config.figures["dom_bulk"].cells) * methods * seeds
     expected = 0.0
-    for prefix, run in steps.values():
-        for count, products in ((prefix, 1), (run, 1), (run, 2), (run, 5)):
-            expected += count * (1.0 + 10.0 * products) + count / every * 50.0
-    assert first.hours == pytest.approx(seeds * losses * expected / 3600)
+    for cell in config.figures["dom_bulk"].cells:
+        before, after = cell.before.switch_max_steps, cell.after.steps
+        for steps, products in ((before, 1), (after, 1), (after, 2), (after, 5)):
+            records = steps / cell.before.record_every
+            expected += steps * (1.0 + 10.0 * products) + records * 50.0
+    assert first.hours == pytest.approx(seeds * expected / 3600)
 
 
 def test_runs_that_an_earlier_figure_has_cost_nothing(
