@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 
+from sharpflat.analysis.readme_table import readme_table, replace_between_markers
 from sharpflat.tasks.losses import mse
 
 README = Path(__file__).parents[1] / "README.md"
@@ -34,3 +36,16 @@ def test_every_path_that_the_readme_names_is_there() -> None:
     named = set(re.findall(r"`((?:src|workflow|envs)/[\w./]+)`", text))
     assert named
     assert [path for path in named if not (README.parent / path).exists()] == []
+
+
+def test_the_table_of_claims_is_the_one_that_the_results_make() -> None:
+    """`python -m sharpflat readme results/laptop/claims.csv` writes it; nobody types it."""
+    claims = pd.read_csv(README.parent / "results/laptop/claims.csv")
+    text = README.read_text()
+    assert replace_between_markers(text, "claims", readme_table(claims)) == text
+
+
+def test_every_figure_that_the_readme_shows_is_there() -> None:
+    shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README.read_text())
+    assert shown
+    assert [path for path in shown if not (README.parent / path).exists()] == []
