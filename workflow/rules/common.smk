@@ -36,6 +36,10 @@ def relative(path):
 SNAPSHOTS = plan.snapshots(STUDY)
 
 
+def kept_by(job, folder):
+    return [folder(TIER, name) / "snapshots.pt" for name in job.ids if name in SNAPSHOTS]
+
+
 def runs_of_figure(wildcards):
     figure = STUDY.figures[wildcards.figure]
     runs = plan.figure_runs(STUDY, figure)

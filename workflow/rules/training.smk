@@ -34,13 +34,8 @@ rule plan:
 # Runs that are on a GPU at a time; `--resources gpu_slots=4` lets four share one.
 GPU_SLOTS = 0 if STUDY.device == "cpu" else 1
 
-
-def kept_by(job, folder):
-    return [folder(TIER, name) / "snapshots.pt" for name in job.ids if name in SNAPSHOTS]
-
-
-# One rule a job: short runs of one task share a process. A job
-# updates its outputs, so that a run that is added to it does not train the others again. The
+# One rule a job: short runs of one task share a process. A job updates its outputs, so that a run
+# that is added to it does not train the others again. The
 # configuration is ancient: what decides a run is in the run's name, so that a new value in the
 # configuration trains only what is new. So are the checkpoints: what decides them decides the runs
 # too.
