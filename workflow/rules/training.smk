@@ -35,10 +35,9 @@ rule plan:
 GPU_SLOTS = 0 if STUDY.device == "cpu" else 1
 
 # One rule a job: short runs of one task share a process. A job updates its outputs, so that a run
-# that is added to it does not train the others again. The
-# configuration is ancient: what decides a run is in the run's name, so that a new value in the
-# configuration trains only what is new. So are the checkpoints: what decides them decides the runs
-# too.
+# that is added to it does not train the others again. The configuration is ancient: what decides a
+# run is in the run's name, so that a new value in the configuration trains only what is new. So are
+# the checkpoints: what decides them decides the runs too.
 for job in plan.prefix_jobs(STUDY):
 
     rule:
