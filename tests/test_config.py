@@ -126,13 +126,16 @@ def test_refusals_name_the_key_the_value_and_what_is_allowed(
         assert fragment in message
 
 
-@pytest.mark.parametrize("key", ["steps", "hessian_samples", "switch"])
-def test_a_setting_that_nothing_gives_is_missing(key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "missing"),
+    [("steps", "steps"), ("hessian_samples", "hessian_samples"), ("switch", "switch.alignment")],
+)
+def test_a_setting_that_nothing_gives_is_missing(key: str, missing: str) -> None:
     values = copy.deepcopy(dict(read_tier("smoke", ROOT).raw))
     values["defaults"].pop(key, None)
     for task in values["tasks"].values():
         task.pop(key, None)
-    with pytest.raises(ConfigError, match=rf"tasks\.\w+\.{key} is missing"):
+    with pytest.raises(ConfigError, match=rf"tasks\.\w+\.{missing} is missing"):
         parse_config(values, ROOT)
 
 

@@ -12,6 +12,8 @@ POINTS: Mapping[str, tuple[float, float]] = {
     "dom_sgd": (1.0, 0.0),
     "bulk_sgd": (0.0, 1.0),
 }
+#: How figures and pages call them.
+LABELS: Mapping[str, str] = {"sgd": "SGD", "dom_sgd": "Dom-SGD", "bulk_sgd": "Bulk-SGD"}
 #: Interpolation paths, α from 0 to 1 [assumption: the paper unifies the three methods, its exact
 #: path is not known here]. ``convex(0.5)`` is SGD.
 PATHS: Mapping[str, Callable[[float], tuple[float, float]]] = {

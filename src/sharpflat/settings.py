@@ -10,6 +10,20 @@ from sharpflat.tasks.registry import DATASETS, LOSSES, count_parameters, look_up
 
 #: Settings that may change at the switch, so that a run branches from an unchanged prefix.
 AFTER_SWITCH = ("learning_rate", "batch_size", "k", "refresh", "hessian_samples")
+#: What a task needs besides its data, model, k and losses; defaults may give it.
+NEEDED = (
+    "learning_rate",
+    "batch_size",
+    "hessian_samples",
+    "refresh",
+    "tolerance",
+    "steps",
+    "record_every",
+    "divergence_factor",
+    "switch.alignment",
+    "switch.ema_decay",
+    "switch.max_steps",
+)
 #: Step of a switch that waits for no alignment.
 SWITCH_STEP = "switch_step"
 
@@ -162,14 +176,9 @@ def _setting(
 
 
 def _refuse_missing(chosen: Mapping[str, Any], where: str) -> None:
-    for name in ("learning_rate", "batch_size", "hessian_samples", "refresh", "tolerance", "steps"):
-        _refuse_unless_in(chosen, name, where)
-    for name in ("record_every", "divergence_factor", "switch"):
-        _refuse_unless_in(chosen, name, where)
-    for name in ("alignment", "ema_decay", "max_steps"):
-        _refuse_unless_in(chosen["switch"], name, f"{where}.switch")
-
-
-def _refuse_unless_in(chosen: Mapping[str, Any], name: str, where: str) -> None:
-    if name not in chosen:
-        raise ConfigError(f"{where}.{name} is missing; give it there or under defaults")
+    for key in NEEDED:
+        found: Any = chosen
+        for part in key.split("."):
+            if part not in found:
+                raise ConfigError(f"{where}.{key} is missing; give it there or under defaults")
+            found = found[part]

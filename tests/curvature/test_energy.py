@@ -87,7 +87,7 @@ def test_a_random_direction_holds_one_share_of_p(matrix: Tensor) -> None:
 
 
 @pytest.mark.parametrize("kind", ["hessian", "ggn", "functional"])
-def test_shares_of_a_models_curvature(case_without_attention, kind: str) -> None:  # type: ignore[no-untyped-def]
+def test_shares_of_a_models_curvature(case_without_attention, kind):
     case = case_without_attention
     dense = {"hessian": case.hessian(), "ggn": case.ggn()}
     dense["functional"] = dense["hessian"] - dense["ggn"]

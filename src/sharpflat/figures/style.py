@@ -19,6 +19,8 @@ from matplotlib.ticker import (
     NullFormatter,
 )
 
+from sharpflat.methods import LABELS
+
 #: Widths of a one-column and a two-column figure, inches.
 COLUMN_WIDTH, PAGE_WIDTH = 3.35, 6.9
 #: Heights of a row of two panels, of a row of more, and of such a row on its own, inches.
@@ -57,12 +59,7 @@ METHOD_MARKERS = {
     "sgd_to_dom": "^",
     "convex": "P",
 }
-METHOD_LABELS = {
-    "before_switch": "SGD before the switch",
-    "sgd": "SGD",
-    "dom_sgd": "Dom-SGD",
-    "bulk_sgd": "Bulk-SGD",
-}
+METHOD_LABELS = {"before_switch": "SGD before the switch", **LABELS}
 PATH_LABELS = {
     "sgd_to_bulk": "SGD to Bulk",
     "sgd_to_dom": "SGD to Dom",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sharpflat.analysis.statistics import paired, run_statistics
+from sharpflat.methods import LABELS
 
 TITLES = {
     "alignment": "Gradients and the Dominant subspace",
@@ -25,7 +26,6 @@ TITLES = {
     "ablation_width": "Width of the model",
     "eigensolver_cost": "What the eigenspace costs",
 }
-METHODS = {"sgd": "SGD", "dom_sgd": "Dom-SGD", "bulk_sgd": "Bulk-SGD"}
 
 
 def caption(figure: str, table: pd.DataFrame) -> str:
@@ -46,9 +46,7 @@ def _groups(statistics: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _alignment(table: pd.DataFrame) -> str:
     parts = [
-        f"{group}: {_mean(rows['alignment'])}"
-        for group, rows in _groups(run_statistics(table))
-        if not rows.empty
+        f"{group}: {_mean(rows['alignment'])}" for group, rows in _groups(run_statistics(table))
     ]
     return (
         "Alignment χ_k of the full gradient, mean over the last tenth of SGD after the switch and "
@@ -57,34 +55,25 @@ def _alignment(table: pd.DataFrame) -> str:
 
 
 def _endings(table: pd.DataFrame) -> str:
-    parts = []
-    for group, rows in _groups(run_statistics(table)):
-        change = rows["final_train_loss"] / rows["start_train_loss"]
-        by_method = change.groupby(rows["method"], sort=False)
-        endings = [
-            f"{METHODS[str(name)]} {_mean(values)}"
-            for name, values in by_method
-            if str(name) in METHODS
-        ]
-        parts.append(f"{group}: {', '.join(endings)}")
-    return (
-        "Final training loss over the loss at the switch, mean over seeds. "
-        + "; ".join(parts)
-        + "."
-    )
+    runs = run_statistics(table)
+    change = runs["final_train_loss"] / runs["start_train_loss"]
+    ends = _by_method(runs.assign(change=change), "change")
+    return f"Final training loss over the loss at the switch, mean over seeds. {ends}."
 
 
 def _generalization(table: pd.DataFrame) -> str:
+    ends = _by_method(run_statistics(table), "final_test_accuracy")
+    return f"Test accuracy at the end, mean over seeds. {ends}."
+
+
+def _by_method(runs: pd.DataFrame, statistic: str) -> str:
+    """The mean of a statistic for each named method of each task and loss."""
     parts = []
-    for group, rows in _groups(run_statistics(table)):
-        by_method = rows.groupby("method", sort=False)["final_test_accuracy"]
-        endings = [
-            f"{METHODS[str(name)]} {_mean(values)}"
-            for name, values in by_method
-            if str(name) in METHODS
-        ]
-        parts.append(f"{group}: {', '.join(endings)}")
-    return "Test accuracy at the end, mean over seeds. " + "; ".join(parts) + "."
+    for group, rows in _groups(runs):
+        named = rows[rows["method"].isin(LABELS)].groupby("method", sort=False)[statistic]
+        means = [f"{LABELS[str(method)]} {_mean(values)}" for method, values in named]
+        parts.append(f"{group}: {', '.join(means)}")
+    return "; ".join(parts)
 
 
 def _interpolation(table: pd.DataFrame) -> str:
@@ -104,7 +93,6 @@ def _stability(table: pd.DataFrame) -> str:
 
 
 def _energy(table: pd.DataFrame) -> str:
-    last = table[table["steps_after_switch"] == table["steps_after_switch"].max()]
     last = table.loc[table.groupby(["task", "loss", "method", "seed", "matrix"])["step"].idxmax()]
     parts = []
     for group, rows in _groups(last[last["method"] == "sgd"]):

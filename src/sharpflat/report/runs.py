@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
+
+from sharpflat.methods import LABELS, POINTS
 
 Summary = Mapping[str, Any]
 
@@ -43,8 +45,7 @@ def run_times(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     table["products_a_step"] = table["products"] / steps
     table["seconds_a_step"] = table["seconds"] / steps
     table["hours"] = table["seconds"] / 3600
-    rows_of: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
-    return rows_of
+    return cast(list[dict[str, Any]], table.to_dict("records"))
 
 
 def alarms(folders: Sequence[Path]) -> list[str]:
@@ -83,13 +84,13 @@ def _row(summary: Summary) -> dict[str, Any]:
     record = summary["record"]
     prefix = record.get("prefix", record)
     weights = (record.get("dom_weight"), record.get("bulk_weight"))
-    named = {(None, None): "SGD before the switch", (1.0, 1.0): "SGD", (1.0, 0.0): "Dom-SGD"}
-    named[0.0, 1.0] = "Bulk-SGD"
+    named = {POINTS[method]: label for method, label in LABELS.items()}
+    before_switch = {(None, None): "SGD before the switch"}
     start = summary["switch_step"] if "prefix" in summary else 0
     return {
         "task": prefix["task"],
         "loss": prefix["loss"],
-        "method": named.get(weights, "interpolated"),
+        "method": (named | before_switch).get(weights, "interpolated"),
         "steps": summary["last_step"] - start,
         "products": summary["num_matvecs"],
         "seconds": summary["seconds"],
