@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 import pytest
+from planted import CONFIGURED, identity
 
 from sharpflat.analysis.bootstrap import Interval
 from sharpflat.analysis.claims import (
@@ -17,8 +18,6 @@ from sharpflat.analysis.claims import (
     claims_table,
 )
 from sharpflat.analysis.claims.verdicts import row_verdict, summary_verdict
-
-PROPOSED = {threshold.name: threshold.proposed for threshold in THRESHOLDS}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,7 @@ def test_a_summary_combines_its_rows(verdicts: Sequence[str], summary: str) -> N
 
 
 def test_without_any_figure_every_claim_is_inconclusive() -> None:
-    claims = claims_table({}, PROPOSED)
+    claims = claims_table({}, CONFIGURED)
     assert tuple(claims.columns) == COLUMNS
     assert set(claims["verdict"]) == {"inconclusive"}
     assert (claims["n"] == 0).all()
@@ -79,11 +78,11 @@ def test_without_any_figure_every_claim_is_inconclusive() -> None:
 
 
 def test_every_threshold_decides_a_row_and_no_row_lacks_its_direction() -> None:
-    claims = claims_table({}, PROPOSED | {"alignment": 0.77})
+    claims = claims_table({}, CONFIGURED | {"alignment": 0.77})
     rows = claims[~claims["statistic"].str.startswith(SUMMARY)]
     pairs = set(zip(rows["claim"], rows["threshold"], strict=True))
     assert pairs == {
-        (threshold.claim, 0.77 if threshold.name == "alignment" else threshold.proposed)
+        (threshold.claim, 0.77 if threshold.name == "alignment" else CONFIGURED[threshold.name])
         for threshold in THRESHOLDS
     }
     assert claims["statistic"].str.contains(r"\(claimed [<>] [\d.e-]+\)$").all()
@@ -92,15 +91,15 @@ def test_every_threshold_decides_a_row_and_no_row_lacks_its_direction() -> None:
 
 def test_missing_and_unknown_thresholds_are_refused() -> None:
     with pytest.raises(ValueError, match=r"claims\.alignment is missing"):
-        claims_table({}, {name: value for name, value in PROPOSED.items() if name != "alignment"})
+        claims_table({}, {name: value for name, value in CONFIGURED.items() if name != "alignment"})
     with pytest.raises(ValueError, match=r"claims\.allignment is unknown; allowed are alignment"):
-        claims_table({}, PROPOSED | {"allignment": 0.9})
+        claims_table({}, CONFIGURED | {"allignment": 0.9})
 
 
 def test_a_figure_without_the_methods_of_a_claim_is_as_good_as_absent() -> None:
     only_sgd = pd.DataFrame([_row(seed, step) for seed in range(3) for step in range(5)])
     claims = claims_table(
-        {"dom_bulk": only_sgd, "ablation_lr": only_sgd, "interpolation": only_sgd}, PROPOSED
+        {"dom_bulk": only_sgd, "ablation_lr": only_sgd, "interpolation": only_sgd}, CONFIGURED
     )
     assert set(claims["verdict"]) == {"inconclusive"}
     assert (claims["n"] == 0).all()
@@ -108,35 +107,21 @@ def test_a_figure_without_the_methods_of_a_claim_is_as_good_as_absent() -> None:
 
 def test_a_single_seed_decides_nothing() -> None:
     table = pd.DataFrame([_row(0, step) for step in range(5)])
-    row = claims_table({"alignment": table}, PROPOSED).query("claim == 'C1'").iloc[1]
+    row = claims_table({"alignment": table}, CONFIGURED).query("claim == 'C1'").iloc[1]
     assert (row["n"], row["estimate"], row["verdict"]) == (1, 1.0, "inconclusive")
 
 
 def test_a_table_read_from_its_csv_gives_the_same_claims() -> None:
     table = pd.DataFrame([_row(seed, step) for seed in range(3) for step in range(5)])
     read = pd.read_csv(io.StringIO(table.to_csv(index=False)))
-    first, second = (claims_table({"alignment": rows}, PROPOSED) for rows in (table, read))
+    first, second = (claims_table({"alignment": rows}, CONFIGURED) for rows in (table, read))
     pd.testing.assert_frame_equal(first, second)
     assert first["verdict"].iloc[0] == "reproduced"
     assert set(first["verdict"]) <= set(VERDICTS)
 
 
 def _row(seed: int, step: int) -> dict[str, object]:
-    return {
-        "task": "mnist_mlp",
-        "loss": "mse",
-        "method": "sgd",
-        "dom_weight": 1.0,
-        "bulk_weight": 1.0,
-        "varied": math.nan,
-        "value": math.nan,
-        "learning_rate": 0.01,
-        "batch_size": 50,
-        "k": 10,
-        "refresh": "adaptive",
-        "hessian_samples": 100,
-        "seed": seed,
-        "status": "finished",
+    return identity("sgd", seed) | {
         "step": step,
         "steps_after_switch": step,
         "train_loss": math.exp(-step),

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from planted import CONFIGURED, identity
 from scipy import stats
 
-from sharpflat.analysis.claims import THRESHOLDS, claims_table
+from sharpflat.analysis.claims import claims_table
 from sharpflat.analysis.claims.hyperparameters import explained_share, hyperparameters
 from sharpflat.analysis.claims.instability import ABLATIONS
 from sharpflat.analysis.claims.verdicts import row_verdict
 
-PROPOSED = {threshold.name: threshold.proposed for threshold in THRESHOLDS}
 VALUES = (0.01, 0.02, 0.05, 0.1)
 METHODS = ("sgd", "bulk_sgd")
 #: From (method, value, seed) to what differs from a run that goes well.
@@ -34,32 +34,17 @@ def _ablation(changes: Changes, *, varied: str = "learning_rate", seeds: int = 3
 def _run(
     method: str, value: float, seed: int, varied: str, changes: dict[str, Any]
 ) -> pd.DataFrame:
-    identity: dict[str, Any] = {
-        "task": "mnist_mlp",
-        "loss": "mse",
-        "method": method,
-        "dom_weight": float(method == "sgd"),
-        "bulk_weight": 1.0,
-        "varied": varied,
-        "value": value,
-        "learning_rate": 0.01,
-        "batch_size": 50,
-        "k": 10,
-        "refresh": "adaptive",
-        "hessian_samples": 100,
-        "seed": seed,
-        "status": "finished",
-        "alignment": 0.5,
-        "test_loss": 1.0,
-        "test_accuracy": 0.5,
-    }
     rows = {
         "step": [0, 100, 200, 300],
         "steps_after_switch": [0, 100, 200, 300],
         "train_loss": [1.0, 0.9, 0.8, 0.7],
         "eigenvalue_1": [10.0, 10.0, 10.0, 10.0],
+        "alignment": 0.5,
+        "test_loss": 1.0,
+        "test_accuracy": 0.5,
     }
-    return pd.DataFrame({**identity, **rows} | changes)
+    run = identity(method, seed, varied=varied, value=value)
+    return pd.DataFrame(run | rows | changes)
 
 
 def _fine(method: str, value: float, seed: int) -> dict[str, Any]:
@@ -67,7 +52,7 @@ def _fine(method: str, value: float, seed: int) -> dict[str, Any]:
 
 
 def _claim(claim: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    claims = claims_table(tables, PROPOSED)
+    claims = claims_table(tables, CONFIGURED)
     return claims[claims["claim"] == claim].reset_index(drop=True)
 
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 import pytest
+from planted import CONFIGURED
 
-from sharpflat.analysis.claims import THRESHOLDS, claims_table
+from sharpflat.analysis.claims import claims_table
 
-PROPOSED = {threshold.name: threshold.proposed for threshold in THRESHOLDS}
 CONCENTRATED = {"hessian": 0.9, "ggn": 0.95, "functional_hessian": 0.05}
 SPREAD = {"hessian": 0.1, "ggn": 0.2, "functional_hessian": 0.8}
 
@@ -42,7 +42,7 @@ def _table(
 
 
 def _claim(table: pd.DataFrame) -> pd.DataFrame:
-    claims = claims_table({"curvature_energy": table}, PROPOSED)
+    claims = claims_table({"curvature_energy": table}, CONFIGURED)
     return claims[claims["claim"] == "C7"].reset_index(drop=True)
 
 

@@ -7,39 +7,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from planted import CONFIGURED, identity
 
-from sharpflat.analysis.claims import THRESHOLDS, claims_table
+from sharpflat.analysis.claims import claims_table
 from sharpflat.analysis.claims.interpolation import best_elsewhere
-from sharpflat.methods import parse_method
-
-PROPOSED = {threshold.name: threshold.proposed for threshold in THRESHOLDS}
 
 
 def _run(method: str, seed: int, losses: Sequence[float], **changes: Any) -> pd.DataFrame:
-    weights = parse_method(method)
-    identity: dict[str, Any] = {
-        "task": "mnist_mlp",
-        "loss": "mse",
-        "method": method,
-        "dom_weight": weights.dom_weight,
-        "bulk_weight": weights.bulk_weight,
-        "varied": None,
-        "value": None,
-        "learning_rate": 0.01,
-        "batch_size": 50,
-        "k": 10,
-        "refresh": "adaptive",
-        "hessian_samples": 100,
-        "seed": seed,
-        "status": "finished",
+    steps = [100 * i for i in range(len(losses))]
+    rows = {
+        "step": steps,
+        "steps_after_switch": steps,
+        "train_loss": list(losses),
         "alignment": 0.5,
         "eigenvalue_1": 10.0,
         "test_loss": 1.0,
         "test_accuracy": 0.5,
     }
-    steps = [100 * i for i in range(len(losses))]
-    rows = {"step": steps, "steps_after_switch": steps, "train_loss": list(losses)}
-    return pd.DataFrame({**identity, **rows} | changes)
+    return pd.DataFrame(identity(method, seed) | rows | changes)
 
 
 def _decay(rate: float, records: int = 11) -> list[float]:
@@ -47,7 +32,7 @@ def _decay(rate: float, records: int = 11) -> list[float]:
 
 
 def _claim(claim: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    claims = claims_table(tables, PROPOSED)
+    claims = claims_table(tables, CONFIGURED)
     return claims[claims["claim"] == claim].reset_index(drop=True)
 
 

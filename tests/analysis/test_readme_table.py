@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from planted import CONFIGURED
 
-from sharpflat.analysis.claims import CLAIMS, COLUMNS, THRESHOLDS, claims_table
+from sharpflat.analysis.claims import CLAIMS, COLUMNS, claims_table
 from sharpflat.analysis.readme_table import readme_table, replace_between_markers
 
 
@@ -52,7 +53,7 @@ def test_a_row_a_claim_with_its_words_verdict_and_interval() -> None:
 
 
 def test_it_renders_every_claim_of_a_table_from_its_csv() -> None:
-    claims = claims_table({}, {threshold.name: threshold.proposed for threshold in THRESHOLDS})
+    claims = claims_table({}, CONFIGURED)
     read = pd.read_csv(io.StringIO(claims.to_csv(index=False)))
     lines = readme_table(read).splitlines()[2:]
     assert [line[2:4] for line in lines] == list(CLAIMS)

@@ -5,28 +5,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from planted import identity
 
 from sharpflat.analysis.statistics import paired, run_statistics
 
 
 def _run(method: str, losses: list[float], seed: int = 0, **changes: Any) -> pd.DataFrame:
     steps = range(0, 100 * len(losses), 100)
-    identity: dict[str, Any] = {
-        "task": "mnist_mlp",
-        "loss": "mse",
-        "method": method,
-        "dom_weight": 1.0,
-        "bulk_weight": 1.0,
-        "varied": None,
-        "value": None,
-        "learning_rate": 0.01,
-        "batch_size": 50,
-        "k": 10,
-        "refresh": "adaptive",
-        "hessian_samples": 100,
-        "seed": seed,
-        "status": "finished",
-    }
     rows = {
         "step": [500 + step for step in steps],
         "steps_after_switch": list(steps),
@@ -36,7 +21,7 @@ def _run(method: str, losses: list[float], seed: int = 0, **changes: Any) -> pd.
         "alignment": [0.1 * i for i in range(len(losses))],
         "eigenvalue_1": [10.0 + i for i in range(len(losses))],
     }
-    return pd.DataFrame({**identity, **rows} | changes)
+    return pd.DataFrame(identity(method, seed) | rows | changes)
 
 
 def _one(table: pd.DataFrame, method: str) -> pd.Series:

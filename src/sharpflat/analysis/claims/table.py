@@ -63,8 +63,7 @@ def claims_table(
     Args:
         tables: By figure, as :func:`sharpflat.analysis.tables.figure_table` returns them; other
             figures than those of the claims are ignored.
-        thresholds: A value for each name in :data:`sharpflat.analysis.claims.THRESHOLDS`, which
-            also proposes one [assumption].
+        thresholds: A value for each name in :data:`sharpflat.analysis.claims.THRESHOLDS`.
 
     Returns:
         Columns ``claim, figure, statistic, estimate, ci_low, ci_high, n, threshold, verdict``. The

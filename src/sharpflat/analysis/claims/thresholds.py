@@ -15,14 +15,12 @@ class Threshold:
         name: Key in the configuration's ``claims``.
         claim: Identifier of the claim.
         side: Where the claim puts the statistic.
-        proposed: A value to set it to [assumption: the study names none].
         meaning: What is compared with it.
     """
 
     name: str
     claim: str
     side: Literal["above", "below"]
-    proposed: float
     meaning: str
 
     @property
@@ -36,49 +34,42 @@ THRESHOLDS = (
         name="alignment",
         claim="C1",
         side="above",
-        proposed=0.9,
         meaning="χ_k of the full gradient over the last tenth of SGD",
     ),
     Threshold(
         name="dom_progress",
         claim="C2",
         side="below",
-        proposed=0.1,
         meaning="slope of log training loss after the switch, Dom-SGD's over SGD's",
     ),
     Threshold(
         name="acceleration",
         claim="C3",
         side="below",
-        proposed=0.9,
         meaning="steps to SGD's final training loss, Bulk-SGD's over SGD's",
     ),
     Threshold(
         name="instability",
         claim="C4",
         side="above",
-        proposed=0.1,
         meaning="share of cells where SGD is stable and Bulk-SGD is not",
     ),
     Threshold(
         name="excess_spikes",
         claim="C4",
         side="above",
-        proposed=0.5,
         meaning="loss spikes a run of Bulk-SGD beyond those of SGD",
     ),
     Threshold(
         name="sharpness_growth",
         claim="C4",
         side="above",
-        proposed=1.1,
         meaning="growth of λ_1 from the switch to the last record, Bulk-SGD's over SGD's",
     ),
     Threshold(
         name="loss_explained",
         claim="C5",
         side="above",
-        proposed=0.5,
         meaning="share (η²) of the variance in the rank of Bulk-SGD's final training loss that one "
         "hyperparameter explains",
     ),
@@ -86,7 +77,6 @@ THRESHOLDS = (
         name="stability_explained",
         claim="C5",
         side="above",
-        proposed=0.5,
         meaning="share (η²) of the variance in whether Bulk-SGD is stable that one hyperparameter "
         "explains",
     ),
@@ -94,7 +84,6 @@ THRESHOLDS = (
         name="endpoint_difference",
         claim="C6",
         side="below",
-        proposed=1e-6,
         meaning="largest difference in log final training loss between a path's point and the "
         "method that it equals",
     ),
@@ -102,7 +91,6 @@ THRESHOLDS = (
         name="interpolated_loss",
         claim="C6",
         side="below",
-        proposed=0.95,
         meaning="final training loss of the best interior point of a path, over SGD's or "
         "Bulk-SGD's",
     ),
@@ -110,28 +98,24 @@ THRESHOLDS = (
         name="hessian_energy",
         claim="C7",
         side="above",
-        proposed=0.5,
         meaning="Frobenius share of the Hessian in its Dominant subspace",
     ),
     Threshold(
         name="ggn_energy",
         claim="C7",
         side="above",
-        proposed=0.5,
         meaning="Frobenius share of the Generalized Gauss-Newton there",
     ),
     Threshold(
         name="functional_energy",
         claim="C7",
         side="below",
-        proposed=0.5,
         meaning="Frobenius share of the functional Hessian there",
     ),
     Threshold(
         name="eigenspace_overlap",
         claim="C7",
         side="above",
-        proposed=0.9,
         meaning="overlap of the top-k eigenspaces of the Hessian and the Generalized Gauss-Newton",
     ),
 )

@@ -1,0 +1,33 @@
+"""What tests plant: the columns that name a run in a figure's table, and thresholds in use."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from sharpflat.config import read_tier
+from sharpflat.methods import parse_method
+
+#: Thresholds of the claims, as the configuration sets them.
+CONFIGURED = read_tier("smoke", Path(__file__).parents[1]).claims
+
+
+def identity(method: str, seed: int, **changes: Any) -> dict[str, Any]:
+    """The columns of :func:`sharpflat.analysis.tables.figure_table` that say which run it is."""
+    weights = parse_method(method)
+    columns: dict[str, Any] = {
+        "task": "mnist_mlp",
+        "loss": "mse",
+        "method": method,
+        "dom_weight": weights.dom_weight,
+        "bulk_weight": weights.bulk_weight,
+        "varied": math.nan,
+        "value": math.nan,
+        "learning_rate": 0.01,
+        "batch_size": 50,
+        "k": 10,
+        "refresh": "adaptive",
+        "hessian_samples": 100,
+        "seed": seed,
+        "status": "finished",
+    }
+    return columns | changes
