@@ -72,10 +72,10 @@ def page(tmp_path: Path) -> Path:
         "loss": "mse",
         "method": "sgd",
         "seed": 0,
-        "step": 5,
-        "steps_after_switch": 5,
-        "matrix": ["hessian", "ggn", "functional_hessian"],
-        "frobenius_share": [0.88, 0.89, 0.02],
+        "step": [0] * 3 + [5] * 3,
+        "steps_after_switch": [0] * 3 + [5] * 3,
+        "matrix": 2 * ["hessian", "ggn", "functional_hessian"],
+        "frobenius_share": [0.5, 0.5, 0.5, 0.88, 0.89, 0.02],
         "overlap": 0.97,
     }
     pd.DataFrame(energy).to_csv(tmp_path / "energy.csv", index=False)

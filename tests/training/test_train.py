@@ -51,9 +51,14 @@ def _train(record: RunRecord, digits: Path, prefix: Path, folder: Path) -> list[
 def test_the_switch_is_the_first_record_whose_average_passes(
     trained: Path, prefix_record: PrefixRecord
 ) -> None:
-    """Oracle: the average recomputed from the recorded alignments, memory counted in steps."""
+    """Oracle: the average recomputed from the recorded alignments, memory counted in steps.
+
+    It starts at zero: these gradients align at initialisation, which must not bring the switch.
+    """
     rows, summary = _rows(trained), _summary(trained)
+    assert rows[0]["alignment"] > prefix_record.switch_alignment
     average = (1 - prefix_record.switch_ema_decay) * rows[0]["alignment"]
+    assert rows[0]["alignment_ema"] == pytest.approx(average, rel=1e-6)
     decay = prefix_record.switch_ema_decay**prefix_record.record_every
     for row in rows[1:]:
         average = decay * average + (1 - decay) * row["alignment"]
