@@ -6,6 +6,7 @@ from typing import Any
 
 from sharpflat.config import read_tier
 from sharpflat.methods import parse_method
+from sharpflat.records import PrefixRecord, RunRecord
 
 #: Thresholds of the claims, as the configuration sets them.
 CONFIGURED = read_tier("smoke", Path(__file__).parents[1]).claims
@@ -31,3 +32,11 @@ def identity(method: str, seed: int, **changes: Any) -> dict[str, Any]:
         "status": "finished",
     }
     return columns | changes
+
+
+def run_record(prefix: PrefixRecord, **changes: Any) -> RunRecord:
+    """SGD for 20 steps from the switch of a prefix, with changes."""
+    settings = {"dom_weight": 1.0, "bulk_weight": 1.0, "steps": 20, "refresh": "adaptive"}
+    shared = ("learning_rate", "batch_size", "k", "hessian_samples")
+    settings |= {name: getattr(prefix, name) for name in shared}
+    return RunRecord(prefix=prefix, **{**settings, **changes})

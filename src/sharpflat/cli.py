@@ -320,5 +320,7 @@ def _keeping(config: Config, name: str) -> Any:
     from sharpflat.training.train import Keeping
 
     return Keeping(
-        snapshots=snapshots(config).get(name, 0), checkpoint_every=config.checkpoint_every
+        snapshots=snapshots(config).get(name, 0),
+        checkpoint_every=config.checkpoint_every,
+        alarms=config.alarms,
     )

@@ -66,6 +66,7 @@ class Config:
         deterministic: Whether to take deterministic kernels where there are any.
         steps_per_job: Runs share a process up to this many training steps.
         checkpoint_every: Steps from one checkpoint, which a killed run goes on from, to the next.
+        alarms: For each numerical alarm, whether it is recorded or ends the run.
         data_mirror: Folder with the canonical data files, instead of a download.
         figures: By name.
         claims: Thresholds of the claims by name.
@@ -81,6 +82,7 @@ class Config:
     deterministic: bool
     steps_per_job: int
     checkpoint_every: int
+    alarms: Mapping[str, Literal["record", "raise"]]
     data_mirror: Path | None
     figures: Mapping[str, Figure]
     claims: Mapping[str, float]
@@ -151,6 +153,7 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
         deterministic=values["deterministic"],
         steps_per_job=values["steps_per_job"],
         checkpoint_every=values["checkpoint_every"],
+        alarms=values["alarms"],
         data_mirror=None if mirror is None else Path(mirror),
         figures=figures,
         claims=values["claims"],

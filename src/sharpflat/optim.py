@@ -73,6 +73,11 @@ class ProjectedOptimizer:
                 "give it every parameter of the model that requires a gradient, and no other"
             )
 
+    @property
+    def projects(self) -> bool:
+        """Whether a step needs the subspace: with both weights 1 it is the base optimizer's own."""
+        return not self.dom_weight == self.bulk_weight == 1.0
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """Take one projected step; returns the closure's loss, if there is a closure.
@@ -80,7 +85,7 @@ class ProjectedOptimizer:
         Raises:
             NonFiniteProductError: The parameters have diverged.
         """
-        if self.dom_weight == self.bulk_weight == 1.0:
+        if not self.projects:
             return self.base_optimizer.step(closure)  # type: ignore[arg-type]
         self.subspace.update()
         before = self.subspace.operator.theta()

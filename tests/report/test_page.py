@@ -14,13 +14,18 @@ import pytest
 
 from sharpflat.report.captions import caption
 from sharpflat.report.page import write_report
+from sharpflat.report.runs import ALARMS as WORDS
 from sharpflat.report.runs import alarms, provenance, run_times
+from sharpflat.training.alarms import ALARMS
 
 #: One white pixel.
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 )
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+ALARM = {"not_converged": {"steps": 3, "first": 40, "worst": 1.0}}
 
 
 def _summary(method: tuple[float, float], seconds: float = 10.0, **changes: Any) -> dict[str, Any]:
@@ -34,6 +39,7 @@ def _summary(method: tuple[float, float], seconds: float = 10.0, **changes: Any)
         "status": "finished",
         "num_matvecs": 400,
         "seconds": seconds,
+        "alarms": {},
         "versions": {"torch": "2.9"},
         "hardware": {"processor": "a processor", "accelerator": None},
         "device": "cpu",
@@ -45,11 +51,9 @@ def _summary(method: tuple[float, float], seconds: float = 10.0, **changes: Any)
     } | changes
 
 
-def _folder(place: Path, summary: dict[str, Any], errors: list[float]) -> Path:
+def _folder(place: Path, summary: dict[str, Any]) -> Path:
     place.mkdir(parents=True)
     (place / "summary.json").write_text(json.dumps(summary))
-    rows = {"train_loss": 1.0, "eigen_converged": 1, "subspace_error": errors}
-    pd.DataFrame(rows).to_csv(place / "trajectory.csv", index=False)
     return place
 
 
@@ -85,7 +89,7 @@ def page(tmp_path: Path) -> Path:
         tier="smoke",
         figures={"curvature_energy": (tmp_path / "energy.csv", tmp_path / "energy.png")},
         claims=tmp_path / "claims.csv",
-        folders=[_folder(tmp_path / "run", _summary((1.0, 1.0)), [0.01, 0.3])],
+        folders=[_folder(tmp_path / "run", _summary((1.0, 1.0), alarms=ALARM))],
         config={"seeds": [0, 1]},
     )
     return tmp_path / "report.html"
@@ -111,7 +115,7 @@ def test_the_page_holds_figures_verdicts_and_provenance_and_needs_no_other_file(
     assert 'class="verdict not-reproduced">not reproduced<' in text
     assert "all: &lt;alignment&gt;" in text
     assert "0.88 of H, 0.89 of G, 0.02 of F; overlap of the eigenspaces 0.97" in text
-    assert "1 with an estimated error above 0.1" in text
+    assert "limit of products in 3 steps, first at 40" in text
     assert "four images differ" in text
 
 
@@ -153,9 +157,14 @@ def test_provenance_lists_each_value_once() -> None:
     assert found["hardware"] == ["processor a processor"]
 
 
-def test_a_run_without_doubtful_records_raises_no_alarm(tmp_path: Path) -> None:
-    good = _folder(tmp_path / "good", _summary((1.0, 1.0)), [0.01, 0.09])
-    assert alarms([good]) == []
+def test_alarms_are_told_in_words() -> None:
+    lines = alarms([_summary((1.0, 1.0)), _summary((1.0, 1.0), alarms=ALARM)])
+    assert len(lines) == 1
+    assert lines[0].endswith("limit of products in 3 steps, first at 40, at worst 1")
+
+
+def test_every_alarm_has_its_words() -> None:
+    assert set(WORDS) == set(ALARMS)
 
 
 def test_an_unknown_figure_has_no_caption() -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from planted import run_record
 
 from sharpflat.records import PrefixRecord, RunRecord
 from sharpflat.tasks.data import load
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from sharpflat.training.state import TrainingState, initial_state
-from sharpflat.training.train import Keeping, train_prefix, train_run
+from sharpflat.training.train import Keeping, train_prefix
 
 CPU = torch.device("cpu")
 
@@ -28,13 +29,6 @@ def _summary(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
-def _run(prefix: PrefixRecord, **changes: object) -> RunRecord:
-    settings = {"dom_weight": 1.0, "bulk_weight": 1.0, "steps": 20, "refresh": "adaptive"}
-    shared = ("learning_rate", "batch_size", "k", "hessian_samples")
-    settings |= {name: getattr(prefix, name) for name in shared}
-    return RunRecord(prefix=prefix, **{**settings, **changes})
-
-
 @pytest.fixture
 def trained(prefix_record: PrefixRecord, digits: Path, tmp_path: Path) -> Path:
     """Folder of a trained prefix."""
@@ -44,7 +38,7 @@ def trained(prefix_record: PrefixRecord, digits: Path, tmp_path: Path) -> Path:
 
 
 def _train(record: RunRecord, digits: Path, prefix: Path, folder: Path) -> list[dict[str, float]]:
-    train_run(record, data=digits, prefix_folder=prefix, folder=folder, device=CPU)
+    trainrun_record(record, data=digits, prefix_folder=prefix, folder=folder, device=CPU)
     return _rows(folder)
 
 
@@ -84,7 +78,7 @@ def test_sgd_from_the_switch_is_sgd_that_never_stopped(
     trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
 ) -> None:
     """Oracle: torch.optim.SGD in a plain loop over the same batches, bit by bit."""
-    rows = _train(_run(prefix_record), digits, trained, tmp_path / "sgd")
+    rows = _train(run_record(prefix_record), digits, trained, tmp_path / "sgd")
     state = initial_state(prefix_record, digits, device=CPU)
     optimizer = torch.optim.SGD(state.model.parameters(), lr=prefix_record.learning_rate)
     losses = []
@@ -106,7 +100,10 @@ def test_methods_start_alike_and_meet_the_same_batches(
     prefix = tmp_path / "still"
     train_prefix(still, data=digits, folder=prefix, device=CPU)
     losses = [
-        [row["batch_loss"] for row in _train(_run(still, **w), digits, prefix, tmp_path / name)]
+        [
+            row["batch_loss"]
+            for row in _train(run_record(still, **w), digits, prefix, tmp_path / name)
+        ]
         for name, w in {
             "sgd": {},
             "dom": {"bulk_weight": 0.0},
@@ -174,10 +171,12 @@ def test_what_changes_at_the_switch_changes_the_run_and_not_its_start(
     trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
 ) -> None:
     """Oracle: the run whose settings did not change."""
-    default = _train(_run(prefix_record), digits, trained, tmp_path / "default")
+    default = _train(run_record(prefix_record), digits, trained, tmp_path / "default")
     changes = {"learning_rate": 0.001, "batch_size": 10, "k": 2, "hessian_samples": 200}
     for name, value in changes.items():
-        changed = _train(_run(prefix_record, **{name: value}), digits, trained, tmp_path / name)
+        changed = _train(
+            run_record(prefix_record, **{name: value}), digits, trained, tmp_path / name
+        )
         assert changed[0]["train_loss"] == default[0]["train_loss"]
         different = {column for column in changed[-1] if changed[-1][column] != default[-1][column]}
         expected = {
@@ -196,7 +195,7 @@ def test_a_run_from_a_diverged_prefix_diverges_at_once(
 ) -> None:
     record = replace(prefix_record, learning_rate=1e4, switch_alignment=None)
     train_prefix(record, data=digits, folder=tmp_path / "prefix", device=CPU)
-    _train(_run(record, dom_weight=0.0), digits, tmp_path / "prefix", tmp_path / "run")
+    _train(run_record(record, dom_weight=0.0), digits, tmp_path / "prefix", tmp_path / "run")
     summary = _summary(tmp_path / "run")
     assert (summary["status"], summary["last_step"]) == ("diverged", summary["switch_step"])
 
@@ -204,7 +203,7 @@ def test_a_run_from_a_diverged_prefix_diverges_at_once(
 def test_the_same_record_gives_the_same_bytes(
     trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
 ) -> None:
-    record = _run(prefix_record, dom_weight=0.0)
+    record = run_record(prefix_record, dom_weight=0.0)
     for name in ("first", "second"):
         _train(record, digits, trained, tmp_path / name)
     first, second = (tmp_path / name / "trajectory.csv" for name in ("first", "second"))
@@ -215,16 +214,16 @@ def test_a_complete_result_is_kept_and_a_foreign_one_is_replaced(
     trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    _train(_run(prefix_record), digits, trained, folder)
+    _train(run_record(prefix_record), digits, trained, folder)
     marked = (folder / "trajectory.csv").read_text() + "\n"
     (folder / "trajectory.csv").write_text(marked)
-    _train(_run(prefix_record), digits, trained, folder)
+    _train(run_record(prefix_record), digits, trained, folder)
     assert (folder / "trajectory.csv").read_text() == marked
-    _train(_run(prefix_record, steps=15), digits, trained, folder)
-    assert _summary(folder)["id"] == _run(prefix_record, steps=15).id
+    _train(run_record(prefix_record, steps=15), digits, trained, folder)
+    assert _summary(folder)["id"] == run_record(prefix_record, steps=15).id
     summary = _summary(folder) | {"code": "of another version"}
     (folder / "summary.json").write_text(json.dumps(summary))
-    _train(_run(prefix_record, steps=15), digits, trained, folder)
+    _train(run_record(prefix_record, steps=15), digits, trained, folder)
     assert _summary(folder)["code"] != "of another version"
 
 
@@ -249,7 +248,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     refresh: str | int,
 ) -> None:
     """Oracle: the run that nobody killed. Killed before, between and after checkpoints."""
-    record = _run(prefix_record, dom_weight=0.0, refresh=refresh)
+    record = run_record(prefix_record, dom_weight=0.0, refresh=refresh)
     _train(record, digits, trained, tmp_path / "whole")
     keeping = Keeping(snapshots=4, checkpoint_every=3)
     left = 0
@@ -267,7 +266,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     for steps in (4, 9, 2, 1000):
         left = steps
         try:
-            train_run(
+            trainrun_record(
                 record,
                 data=digits,
                 prefix_folder=trained,
@@ -312,11 +311,11 @@ def test_snapshots_are_the_parameters_at_their_steps(
     trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
 ) -> None:
     """Oracle: the losses that were recorded there."""
-    record = _run(prefix_record)
+    record = run_record(prefix_record)
     arguments = {"data": digits, "prefix_folder": trained, "device": CPU}
-    train_run(record, folder=tmp_path / "plain", **arguments)
+    trainrun_record(record, folder=tmp_path / "plain", **arguments)
     folder = tmp_path / "kept"
-    train_run(record, folder=folder, keeping=Keeping(snapshots=2), **arguments)
+    trainrun_record(record, folder=folder, keeping=Keeping(snapshots=2), **arguments)
     plain, kept = (path / "trajectory.csv" for path in (tmp_path / "plain", folder))
     assert plain.read_bytes() == kept.read_bytes()
     snapshots = read_checkpoint(folder / "snapshots.pt")
@@ -336,20 +335,22 @@ def test_a_damaged_or_missing_checkpoint_is_refused(
     checkpoint = trained / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match=r"checkpoint.pt is damaged: delete it"):
-        train_run(_run(prefix_record), folder=tmp_path / "run", **arguments)
+        trainrun_record(run_record(prefix_record), folder=tmp_path / "run", **arguments)
     checkpoint.unlink()
     with pytest.raises(CheckpointError, match=r"checkpoint.pt is missing: train"):
-        train_run(_run(prefix_record), folder=tmp_path / "run", **arguments)
+        trainrun_record(run_record(prefix_record), folder=tmp_path / "run", **arguments)
 
 
 def test_a_checkpoint_of_another_prefix_is_refused(
     trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
 ) -> None:
-    other = _run(replace(prefix_record, seed=1))
+    other = run_record(replace(prefix_record, seed=1))
     moved = tmp_path / "moved"
     shutil.copytree(trained, moved)
     with pytest.raises(CheckpointError, match=r"holds .*seed0.*, not .*seed1.*train the prefix"):
-        train_run(other, data=digits, prefix_folder=moved, folder=tmp_path / "run", device=CPU)
+        trainrun_record(
+            other, data=digits, prefix_folder=moved, folder=tmp_path / "run", device=CPU
+        )
 
 
 def test_a_summary_says_with_what_it_was_made(trained: Path, prefix_record: PrefixRecord) -> None:
@@ -368,9 +369,9 @@ def test_a_run_on_the_gpu_follows_the_run_on_the_cpu(
     trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
 ) -> None:
     """Oracle: the CPU, to float32 rounding over a few steps."""
-    record = _run(prefix_record, dom_weight=0.0, steps=5)
+    record = run_record(prefix_record, dom_weight=0.0, steps=5)
     cpu = _train(record, digits, trained, tmp_path / "cpu")
-    train_run(
+    trainrun_record(
         record,
         data=digits,
         prefix_folder=trained,

@@ -54,7 +54,7 @@ def write_report(
         ],
         claims=pd.read_csv(claims).to_dict("records"),
         times=run_times(summaries),
-        alarms=alarms(folders),
+        alarms=alarms(summaries),
         provenance=provenance(summaries),
         config=json.dumps(config, indent=2, sort_keys=True),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
@@ -12,6 +11,14 @@ import pandas as pd
 from sharpflat.methods import LABELS, POINTS
 
 Summary = Mapping[str, Any]
+
+#: The numerical alarms that a summary may hold, in words.
+ALARMS = {
+    "not_converged": "the eigensolver reached its limit of products",
+    "subspace_error": "the estimated error of the subspace was above its tolerance",
+    "orthogonality": "the basis was not orthonormal",
+    "chunked_loss": "the loss of the whole differed from that of its parts",
+}
 
 #: What of a summary says with what a run was made.
 MADE_WITH = (
@@ -48,27 +55,18 @@ def run_times(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     return cast(list[dict[str, Any]], table.to_dict("records"))
 
 
-def alarms(folders: Sequence[Path]) -> list[str]:
-    """What is doubtful in the recorded eigenspaces, a line a run that has something.
+def alarms(summaries: Sequence[Summary]) -> list[str]:
+    """What is doubtful in a run's numbers, a line an alarm of a run.
 
     Args:
-        folders: Of runs and prefixes, each with its ``trajectory.csv`` and ``summary.json``.
+        summaries: Contents of ``summary.json``.
     """
-    found = []
-    for folder in folders:
-        summary = json.loads((folder / "summary.json").read_text())
-        record = summary["record"]
-        tolerance = record.get("prefix", record)["tolerance"]
-        records = pd.read_csv(folder / "trajectory.csv")
-        records = records[records["train_loss"].notna()]
-        unconverged = int((records["eigen_converged"] == 0).sum())
-        beyond = int((records["subspace_error"] > tolerance).sum())
-        if unconverged or beyond:
-            found.append(
-                f"{summary['id']}: of {len(records)} records {unconverged} ended at the limit of "
-                f"products, {beyond} with an estimated error above {tolerance:g}"
-            )
-    return found
+    return [
+        f"{summary['id']}: {ALARMS[name]} in {found['steps']:.0f} steps, first at "
+        f"{found['first']:.0f}, at worst {found['worst']:.3g}"
+        for summary in summaries
+        for name, found in summary["alarms"].items()
+    ]
 
 
 def provenance(summaries: Sequence[Summary]) -> list[tuple[str, list[str]]]:

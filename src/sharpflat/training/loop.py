@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from sharpflat.curvature import DominantSubspace, NonFiniteProductError
 from sharpflat.optim import ProjectedOptimizer
 from sharpflat.records import PrefixRecord
+from sharpflat.training.alarms import Action, Alarms
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from sharpflat.training.measure import measure
 from sharpflat.training.recorder import Trajectory
@@ -35,6 +36,7 @@ class Progress:
     initial_loss: float = math.inf  # training loss at initialisation
     status: str = "finished"  # or "diverged"
     seconds: float = 0.0
+    alarms: dict[str, dict[str, float]] = field(default_factory=dict)  # what sounded
     trajectory: Trajectory = field(default_factory=Trajectory)
     snapshots: dict[int, Tensor] = field(default_factory=dict)
 
@@ -55,6 +57,7 @@ class Stretch:
         key: Identity of the run, its code, data and device: whose checkpoint may be resumed.
         resume: File that the stretch goes on from after a kill.
         checkpoint_every: Steps from one such checkpoint to the next.
+        alarms: For each numerical alarm, whether it is recorded or ends the run.
         label: For the log.
     """
 
@@ -69,6 +72,7 @@ class Stretch:
     key: str
     resume: Path
     checkpoint_every: int
+    alarms: Mapping[str, Action]
     label: str
 
     def train(self) -> Progress:
@@ -108,7 +112,7 @@ class Stretch:
             if last or step in self.snapshot_steps:
                 progress.snapshots[step] = self.state.hessian.theta().cpu()
             if not last:
-                self.optimizer.step()
+                self._take_step(progress)
         except NonFiniteProductError as error:
             logger.warning("%s: diverged at step %d: %s", self.label, step, error)
             if step not in progress.trajectory:
@@ -127,7 +131,19 @@ class Stretch:
         )
         progress.alignment_ema = row["alignment_ema"] = self._average(progress, row["alignment"])
         row["num_matvecs"] = self.measuring.num_matvecs
+        self._alarms(progress).check_record(self.state, row)
         return row
+
+    def _alarms(self, progress: Progress) -> Alarms:
+        tolerance = self.record.tolerance
+        return Alarms(actions=self.alarms, tolerance=tolerance, found=progress.alarms)
+
+    def _take_step(self, progress: Progress) -> None:
+        self.optimizer.step()
+        if isinstance(self.optimizer, ProjectedOptimizer) and self.optimizer.projects:
+            subspace = self.optimizer.subspace
+            if not isinstance(subspace.refresh_policy, int):  # a fixed interval accepts any error
+                self._alarms(progress).check_step(progress.step, subspace.error_estimate)
 
     def _average(self, progress: Progress, value: float) -> float:
         """The average's memory is counted in steps, whatever the rhythm of the records."""

@@ -11,6 +11,12 @@ from sharpflat.curvature import DominantSubspace
 from sharpflat.training.state import TrainingState
 
 
+def orthogonality(basis: Tensor) -> float:
+    """Largest entry of ``|V^T V - I|`` of a basis ``(P, k)``."""
+    gram = basis.T @ basis
+    return (gram - torch.eye(len(gram)).to(gram)).abs().max().item()
+
+
 def measure(
     state: TrainingState,
     subspace: DominantSubspace,
@@ -34,7 +40,8 @@ def measure(
         ``train_loss`` and ``test_loss`` are means over the whole subsets; ``alignment`` is χ_k of
         the full gradient, ``batch_alignment`` of the mini-batch's; the gradient norms split the
         full gradient; ``eigen_residual`` is the largest ``‖H v - λ v‖`` over ``λ_1``;
-        ``subspace_error`` the estimated ``‖sin Θ‖_F``; ``eigen_converged`` is 0 where the solver
+        ``subspace_error`` the estimated ``‖sin Θ‖_F``; ``orthogonality`` the largest entry of
+        ``|V^T V - I|``; ``eigen_converged`` is 0 where the solver
         reached its limit of products before its tolerance.
 
     Raises:
@@ -59,5 +66,6 @@ def measure(
         **{f"eigenvalue_{i}": value for i, value in enumerate(eigenvalues, start=1)},
         "eigen_residual": pairs.residuals.max().item() / max(abs(eigenvalues[0]), 1e-30),
         "subspace_error": pairs.error_estimate,
+        "orthogonality": orthogonality(subspace.basis),
         "eigen_converged": int(pairs.converged),
     }

@@ -44,6 +44,12 @@ class TrainingState:
         return loss.item(), torch.cat([part.reshape(-1) for part in gradient])
 
     @torch.no_grad()
+    def loss_of(self, samples: slice) -> float:
+        """Loss of some of the Hessian's samples."""
+        inputs = tuple(part[samples] for part in self.hessian.inputs)
+        return self.loss_fn(self.model(*inputs), self.hessian.targets[samples]).item()
+
+    @torch.no_grad()
     def test(self) -> tuple[float, float]:
         """Loss and accuracy on the test samples."""
         outputs = _apply(self.model, self.dataset.test_inputs)

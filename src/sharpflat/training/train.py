@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from sharpflat.optim import ProjectedOptimizer
 from sharpflat.records import PrefixRecord, RunRecord
 from sharpflat.sources import training_code_hash
+from sharpflat.training.alarms import ALARMS, Action
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from sharpflat.training.loop import Progress, Stretch
 from sharpflat.training.provenance import data_origin, provenance
@@ -35,10 +37,12 @@ class Keeping:
     Attributes:
         snapshots: Points of the stretch whose parameters are kept; 0 keeps none.
         checkpoint_every: Steps from one checkpoint, which a killed run goes on from, to the next.
+        alarms: For each numerical alarm, whether it is recorded or ends the run.
     """
 
     snapshots: int = 0
     checkpoint_every: int = 1000
+    alarms: Mapping[str, Action] = field(default_factory=lambda: dict.fromkeys(ALARMS, "record"))
 
 
 def train_prefix(
@@ -56,6 +60,9 @@ def train_prefix(
 
     Writes the trajectory, the summary and the checkpoint of the switch to ``folder``, unless a
     complete result of the same record, code and data lies there.
+
+    Raises:
+        NumericalAlarm: A number that ``keeping.alarms`` does not accept.
     """
     keeping = keeping or Keeping()
     state = initial_state(record, data, device=device)
@@ -74,6 +81,7 @@ def train_prefix(
         key=_key(record.id, state, device),
         resume=folder / RESUME,
         checkpoint_every=keeping.checkpoint_every,
+        alarms=keeping.alarms,
         label=record.id,
     )
     progress = stretch.train()
@@ -111,6 +119,7 @@ def train_run(
 
     Raises:
         CheckpointError: The prefix folder holds another prefix, or a damaged one.
+        NumericalAlarm: A number that ``keeping.alarms`` does not accept.
     """
     keeping = keeping or Keeping()
     prefix, settings = record.prefix, record.after_switch
@@ -147,6 +156,7 @@ def train_run(
         key=_key(record.id, state, device),
         resume=folder / RESUME,
         checkpoint_every=keeping.checkpoint_every,
+        alarms=keeping.alarms,
         label=record.id,
     )
     progress = stretch.train()
@@ -183,6 +193,7 @@ def _summary(
         "status": progress.status,
         "last_step": progress.step,
         "seconds": round(progress.seconds, 3),
+        "alarms": progress.alarms,
         "num_parameters": state.hessian.shape[0],
         "data": state.dataset.fingerprint,
         "data_origin": data_origin(data),

@@ -1,0 +1,108 @@
+"""Numerical alarms, each set off by a fault that is planted."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from planted import run_record
+
+from sharpflat.curvature import DominantSubspace
+from sharpflat.records import PrefixRecord
+from sharpflat.training import measure
+from sharpflat.training.alarms import ALARMS, NumericalAlarm, chunked_loss_difference
+from sharpflat.training.state import TrainingState, initial_state
+from sharpflat.training.train import Keeping, train_prefix, train_run
+
+CPU = torch.device("cpu")
+
+
+def _limit_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MATVECS_AFRESH", "MATVECS_NEARBY"):
+        monkeypatch.setattr(f"sharpflat.curvature.subspace.{name}", 1)
+
+
+def _skew_bases(monkeypatch: pytest.MonkeyPatch) -> None:
+    basis = DominantSubspace.basis.fget
+    assert basis is not None
+    skewed = property(lambda self: basis(self) * (1 + 1e-4))
+    monkeypatch.setattr(DominantSubspace, "basis", skewed)
+
+
+def _couple_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss_of = TrainingState.loss_of
+    monkeypatch.setattr(
+        TrainingState, "loss_of", lambda self, part: loss_of(self, part) * (1 + part.start)
+    )
+
+
+FAULTS = {
+    "not_converged": _limit_products,
+    "orthogonality": _skew_bases,
+    "chunked_loss": _couple_samples,
+}
+
+
+def _train(record: PrefixRecord, digits: Path, folder: Path, **actions: Any) -> dict[str, Any]:
+    keeping = Keeping(alarms=dict.fromkeys(ALARMS, "record") | actions)
+    train_prefix(record, data=digits, folder=folder, device=CPU, keeping=keeping)
+    return json.loads((folder / "summary.json").read_text())["alarms"]
+
+
+@pytest.fixture
+def short(prefix_record: PrefixRecord) -> PrefixRecord:
+    return replace(prefix_record, switch_alignment=None, switch_max_steps=10)
+
+
+def test_a_sound_run_sounds_no_alarm(short: PrefixRecord, digits: Path, tmp_path: Path) -> None:
+    assert _train(short, digits, tmp_path, **dict.fromkeys(ALARMS, "raise")) == {}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_recorded_or_ends_the_run(
+    short: PrefixRecord,
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    FAULTS[name](monkeypatch)
+    found = _train(short, digits, tmp_path / "recorded")
+    assert found[name]["steps"] == 3  # records at 0, 5 and 10
+    assert found[name]["first"] == 0
+    with pytest.raises(NumericalAlarm, match=rf"{name} at step 0: .* set alarms\.{name} to 'rec"):
+        _train(short, digits, tmp_path / "refused", **{name: "raise"})
+    assert not (tmp_path / "refused" / "summary.json").exists()
+
+
+def test_steps_on_a_subspace_beyond_its_tolerance_are_counted(
+    short: PrefixRecord, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With too few products a step, the tolerance cannot be met. SGD steps on no subspace."""
+    prefix = tmp_path / "prefix"
+    train_prefix(short, data=digits, folder=prefix, device=CPU)
+    _limit_products(monkeypatch)
+    found = {}
+    for name, weights in {
+        "bulk": {"dom_weight": 0.0},
+        "interval": {"dom_weight": 0.0, "refresh": 5},
+        "sgd": {},
+    }.items():
+        record = run_record(short, steps=10, **weights)
+        folder = tmp_path / name
+        train_run(record, data=digits, prefix_folder=prefix, folder=folder, device=CPU)
+        alarms = json.loads((folder / "summary.json").read_text())["alarms"]
+        found[name] = alarms.get("subspace_error", {"steps": 0})["steps"]
+    assert found == {"bulk": 10, "interval": 0, "sgd": 0}
+
+
+def test_a_loss_is_the_mean_over_its_parts(short: PrefixRecord, digits: Path) -> None:
+    assert chunked_loss_difference(initial_state(short, digits, device=CPU)) < 1e-6
+
+
+def test_orthogonality_is_the_largest_deviation_from_the_identity() -> None:
+    basis = torch.tensor([[1.0, 0.5], [0.0, 1.0]])
+    assert measure.orthogonality(basis) == pytest.approx(0.5)
+    assert measure.orthogonality(torch.eye(3)[:, :2]) == 0
