@@ -27,7 +27,7 @@ def _limit_products(monkeypatch: pytest.MonkeyPatch) -> None:
 def _skew_bases(monkeypatch: pytest.MonkeyPatch) -> None:
     basis = DominantSubspace.basis.fget
     assert basis is not None
-    skewed = property(lambda self: basis(self) * (1 + 1e-4))
+    skewed = property(lambda self: basis(self) * 1.01)
     monkeypatch.setattr(DominantSubspace, "basis", skewed)
 
 

@@ -38,7 +38,7 @@ def trained(prefix_record: PrefixRecord, digits: Path, tmp_path: Path) -> Path:
 
 
 def _train(record: RunRecord, digits: Path, prefix: Path, folder: Path) -> list[dict[str, float]]:
-    trainrun_record(record, data=digits, prefix_folder=prefix, folder=folder, device=CPU)
+    train_run(record, data=digits, prefix_folder=prefix, folder=folder, device=CPU)
     return _rows(folder)
 
 
@@ -266,7 +266,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     for steps in (4, 9, 2, 1000):
         left = steps
         try:
-            trainrun_record(
+            train_run(
                 record,
                 data=digits,
                 prefix_folder=trained,
@@ -313,9 +313,9 @@ def test_snapshots_are_the_parameters_at_their_steps(
     """Oracle: the losses that were recorded there."""
     record = run_record(prefix_record)
     arguments = {"data": digits, "prefix_folder": trained, "device": CPU}
-    trainrun_record(record, folder=tmp_path / "plain", **arguments)
+    train_run(record, folder=tmp_path / "plain", **arguments)
     folder = tmp_path / "kept"
-    trainrun_record(record, folder=folder, keeping=Keeping(snapshots=2), **arguments)
+    train_run(record, folder=folder, keeping=Keeping(snapshots=2), **arguments)
     plain, kept = (path / "trajectory.csv" for path in (tmp_path / "plain", folder))
     assert plain.read_bytes() == kept.read_bytes()
     snapshots = read_checkpoint(folder / "snapshots.pt")
@@ -335,10 +335,10 @@ def test_a_damaged_or_missing_checkpoint_is_refused(
     checkpoint = trained / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match=r"checkpoint.pt is damaged: delete it"):
-        trainrun_record(run_record(prefix_record), folder=tmp_path / "run", **arguments)
+        train_run(run_record(prefix_record), folder=tmp_path / "run", **arguments)
     checkpoint.unlink()
     with pytest.raises(CheckpointError, match=r"checkpoint.pt is missing: train"):
-        trainrun_record(run_record(prefix_record), folder=tmp_path / "run", **arguments)
+        train_run(run_record(prefix_record), folder=tmp_path / "run", **arguments)
 
 
 def test_a_checkpoint_of_another_prefix_is_refused(
@@ -348,9 +348,7 @@ def test_a_checkpoint_of_another_prefix_is_refused(
     moved = tmp_path / "moved"
     shutil.copytree(trained, moved)
     with pytest.raises(CheckpointError, match=r"holds .*seed0.*, not .*seed1.*train the prefix"):
-        trainrun_record(
-            other, data=digits, prefix_folder=moved, folder=tmp_path / "run", device=CPU
-        )
+        train_run(other, data=digits, prefix_folder=moved, folder=tmp_path / "run", device=CPU)
 
 
 def test_a_summary_says_with_what_it_was_made(trained: Path, prefix_record: PrefixRecord) -> None:
@@ -371,7 +369,7 @@ def test_a_run_on_the_gpu_follows_the_run_on_the_cpu(
     """Oracle: the CPU, to float32 rounding over a few steps."""
     record = run_record(prefix_record, dom_weight=0.0, steps=5)
     cpu = _train(record, digits, trained, tmp_path / "cpu")
-    trainrun_record(
+    train_run(
         record,
         data=digits,
         prefix_folder=trained,

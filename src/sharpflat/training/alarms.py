@@ -15,9 +15,10 @@ from sharpflat.training.state import TrainingState
 #: of the subspace's error above the tolerance, a basis that is not orthonormal, and a full-batch
 #: loss that is not the mean of the losses of its parts, which every curvature operator relies on.
 ALARMS = ("not_converged", "subspace_error", "orthogonality", "chunked_loss")
-#: Largest entry of ``|V^T V - I|`` that float32 rounding explains: 4e-7 on the MNIST MLP.
-ORTHOGONALITY = 1e-5
-#: Relative difference of the two losses that float32 rounding explains: below 1e-6 on all tasks.
+#: Largest accepted entry of ``|V^T V - I|``: far below any tolerance of the subspace, and far above
+#: what float32 rounding leaves, 2e-5 on the CNN at initialisation.
+ORTHOGONALITY = 1e-3
+#: Largest accepted relative difference of the two losses. Rounding leaves less than 1e-6.
 CHUNKED_LOSS = 1e-4
 
 Action = Literal["record", "raise"]
