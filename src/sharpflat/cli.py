@@ -7,6 +7,7 @@ neither Snakemake nor a plotting library.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import sys
@@ -14,10 +15,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sharpflat import layout
+from sharpflat import layout, seals
 from sharpflat.config import TIERS, Config, read_resolved, read_tier
+from sharpflat.files import write_whole
 
 ROOT = Path()
+#: What to do where the system refuses a file.
+REMEDIES = {
+    errno.ENOSPC: "; free some space and run the same command again: what is done is kept",
+    errno.EROFS: "; make the folder writable, or work in a copy of the checkout",
+    errno.EACCES: "; make the folder writable, or work in a copy of the checkout",
+}
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,8 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError) as error:
         sys.exit(f"sharpflat: {error}")
+    except OSError as error:
+        sys.exit(f"sharpflat: {error}{REMEDIES.get(error.errno or 0, '')}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,7 +120,7 @@ def _data(options: argparse.Namespace) -> None:
 def _plan(options: argparse.Namespace) -> None:
     from sharpflat.plan import runs_csv
 
-    options.path.write_text(runs_csv(read_resolved(options.config, ROOT)))
+    write_whole(options.path, runs_csv(read_resolved(options.config, ROOT)).encode())
 
 
 def _prefix(options: argparse.Namespace) -> None:
@@ -121,13 +132,16 @@ def _prefix(options: argparse.Namespace) -> None:
     device = _prepare_torch(config)
     for name in options.ids:
         record = _chosen(records, name)
+        folder = layout.prefix(config.tier, name)
+        _discard_damaged(folder)
         train_prefix(
             record,
             data=layout.dataset(record.dataset),
-            folder=layout.prefix(config.tier, name),
+            folder=folder,
             device=device,
             keeping=_keeping(config, name),
         )
+        _finish(folder)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -139,14 +153,17 @@ def _train(options: argparse.Namespace) -> None:
     device = _prepare_torch(config)
     for name in options.ids:
         record = _chosen(records, name)
+        folder = layout.run(config.tier, name)
+        _discard_damaged(folder)
         train_run(
             record,
             data=layout.dataset(record.prefix.dataset),
             prefix_folder=layout.prefix(config.tier, record.prefix.id),
-            folder=layout.run(config.tier, name),
+            folder=folder,
             device=device,
             keeping=_keeping(config, name),
         )
+        _finish(folder)
 
 
 def _energy(options: argparse.Namespace) -> None:
@@ -161,13 +178,16 @@ def _energy(options: argparse.Namespace) -> None:
         record = _chosen(prefixes | runs, name)
         settings = record if name in prefixes else record.after_switch
         place = layout.prefix if name in prefixes else layout.run
+        folder = place(config.tier, name)
+        seals.check_seal(folder, seals.TRAINED)
         measure_energy(
             settings,
             data=layout.dataset(settings.dataset),
-            folder=place(config.tier, name),
+            folder=folder,
             device=device,
             probes=max(figure.probes for figure in config.figures.values()),
         )
+        seals.seal(folder, seals.ENERGY)
 
 
 def _benchmark(options: argparse.Namespace) -> None:
@@ -203,25 +223,32 @@ def _table(options: argparse.Namespace) -> None:
 
 def _figure(options: argparse.Namespace) -> None:
     import matplotlib
-    import pandas as pd
 
+    from sharpflat.analysis.tables import read_table
     from sharpflat.figures import FIGURES
     from sharpflat.figures.style import save
 
+    if options.figure not in FIGURES:
+        raise ValueError(f"{options.figure!r} is not among the figures {', '.join(FIGURES)}")
     matplotlib.use("Agg")
-    save(FIGURES[options.figure](pd.read_csv(options.table)), *options.paths)
+    table = read_table(options.table)
+    try:
+        figure = FIGURES[options.figure](table)
+    except KeyError as error:
+        raise ValueError(
+            f"{options.table} is not the table of {options.figure}: it lacks {error}"
+        ) from error
+    save(figure, *options.paths)
 
 
 def _claims(options: argparse.Namespace) -> None:
-    import pandas as pd
-
     from sharpflat.analysis.claims import claims_table
-    from sharpflat.analysis.tables import write_table
+    from sharpflat.analysis.tables import read_table, write_table
 
     config = read_resolved(options.config, ROOT)
     paths = {name: layout.table(config.tier, name) for name in config.figures}
     # By hand before every figure is made: what a claim lacks is then said to be not measured.
-    tables = {name: pd.read_csv(path) for name, path in paths.items() if path.exists()}
+    tables = {name: read_table(path) for name, path in paths.items() if path.exists()}
     write_table(claims_table(tables, config.claims), options.path)
 
 
@@ -279,8 +306,7 @@ def _run(options: argparse.Namespace) -> None:
     from sharpflat.plan import all_prefixes, all_runs, snapshots
 
     resolved = layout.resolved_config(config.tier)
-    resolved.parent.mkdir(parents=True, exist_ok=True)
-    resolved.write_text(json.dumps(config.raw, indent=2, sort_keys=True) + "\n")
+    write_whole(resolved, (json.dumps(config.raw, indent=2, sort_keys=True) + "\n").encode())
     for name in config.datasets:
         mirror = [] if config.data_mirror is None else ["--mirror", str(config.data_mirror)]
         if not layout.dataset(name).exists():
@@ -296,6 +322,27 @@ def _run(options: argparse.Namespace) -> None:
         main(["figure", name, str(table), *map(str, layout.figure(config.tier, name))])
     main(["claims", str(resolved), str(layout.claims(config.tier))])
     main(["report", str(resolved), str(layout.report(config.tier))])
+
+
+def _discard_damaged(folder: Path) -> None:
+    """Remove what a killed process left half written, and let a damaged result be trained again.
+
+    A result without a seal is trusted: a process may be killed between the two.
+    """
+    for half_written in folder.glob(".*"):
+        half_written.unlink()
+    if not (folder / seals.TRAINED).exists():
+        return
+    try:
+        seals.check_seal(folder, seals.TRAINED)
+    except seals.DamagedResultError as error:
+        logger.warning("%s; training again", error)
+        (folder / "summary.json").unlink(missing_ok=True)
+
+
+def _finish(folder: Path) -> None:
+    (folder / "resume.pt").unlink(missing_ok=True)  # left by a kill after the summary was written
+    seals.seal(folder, seals.TRAINED)
 
 
 def _chosen(records: dict[str, Any], name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -112,13 +112,17 @@ def read_tier(tier: str, root: Path, overrides: Mapping[str, Any] | None = None)
     values: dict[str, Any] = {}
     for name in ("claims", tier):
         file = root / f"workflow/config/{name}.yaml"
-        values = merge(values, yaml.safe_load(file.read_text()))
+        values = merge(values, _read_mapping(file, yaml.safe_load))
     return parse_config(merge(values, {"tier": tier, **(overrides or {})}), root)
 
 
 def read_resolved(path: Path, root: Path) -> Config:
-    """Read the resolved configuration that a workflow wrote."""
-    return parse_config(json.loads(path.read_text()), root)
+    """Read the resolved configuration that a workflow wrote.
+
+    Raises:
+        ConfigError: The file is no configuration.
+    """
+    return parse_config(_read_mapping(path, json.loads), root)
 
 
 def parse_config(values: Mapping[str, Any], root: Path) -> Config:
@@ -160,6 +164,17 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
         benchmark=_benchmark(values) if "benchmark" in values else None,
         raw=dict(values),
     )
+
+
+def _read_mapping(path: Path, parse: Callable[[str], Any]) -> Mapping[str, Any]:
+    try:
+        values = parse(path.read_text())
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"config: {path} cannot be read ({reason}): write it again") from None
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"config: {path} holds {values!r:.40}, not settings by name")
+    return values
 
 
 def _check_varied(values: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

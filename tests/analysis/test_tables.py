@@ -9,6 +9,7 @@ import pytest
 from sharpflat.analysis.tables import BEFORE_SWITCH, figure_table, write_table
 from sharpflat.config import Config, read_tier
 from sharpflat.plan import all_prefixes, all_runs, figure_runs
+from sharpflat.seals import ENERGY, TRAINED, seal
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +35,7 @@ def _write(folder: Path, switch: int, steps: list[int], status: str = "finished"
     (folder / "summary.json").write_text(json.dumps({"switch_step": switch, "status": status}))
     rows = "".join(f"{step},{0.1 + step:.8g}\n" for step in steps)
     (folder / "trajectory.csv").write_text("step,train_loss\n" + rows)
+    seal(folder, TRAINED)
 
 
 def test_one_row_a_cell_seed_and_step(config: Config, results: Path) -> None:
@@ -71,6 +73,7 @@ def test_the_energys_table_has_its_own_rows(config: Config, results: Path) -> No
         for place, name in (("prefixes", run.record.prefix.id), ("runs", run.record.id)):
             path = results / place / name / "energy.csv"
             path.write_text("step,steps_after_switch,matrix\n7,0,hessian\n7,0,ggn\n")
+            seal(path.parent, ENERGY)
     table = figure_table(config, "curvature_energy", results)
     assert set(table["matrix"]) == {"hessian", "ggn"}
     assert "train_loss" not in table

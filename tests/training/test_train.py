@@ -15,7 +15,7 @@ from sharpflat.records import PrefixRecord, RunRecord
 from sharpflat.tasks.data import load
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from sharpflat.training.state import TrainingState, initial_state
-from sharpflat.training.train import Keeping, train_prefix
+from sharpflat.training.train import Keeping, train_prefix, train_run
 
 CPU = torch.device("cpu")
 

@@ -45,8 +45,10 @@ def runs_of_figure(wildcards):
     runs = plan.figure_runs(STUDY, figure)
     folders = {layout.run(TIER, run.record.id) for run in runs}
     folders |= {layout.prefix(TIER, run.record.prefix.id) for run in runs}
-    rows = "energy.csv" if figure.snapshots else "trajectory.csv"
-    return [folder / name for folder in sorted(folders) for name in (rows, "summary.json")]
+    names = ["trajectory.csv", "summary.json", "trajectory.sha256"]
+    if figure.snapshots:
+        names += ["energy.csv", "energy.sha256"]
+    return [folder / name for folder in sorted(folders) for name in names]
 
 
 wildcard_constraints:

@@ -18,6 +18,7 @@ for job, folder in [
             sources=TRAINING_SOURCES,
         output:
             [folder(TIER, name) / "energy.csv" for name in measured],
+            [folder(TIER, name) / "energy.sha256" for name in measured],
         log:
             LOGS / "energy" / f"{measured[0]}.log",
         conda:

@@ -50,6 +50,7 @@ for job in plan.prefix_jobs(STUDY):
         output:
             update([layout.prefix(TIER, name) / "trajectory.csv" for name in job.ids]),
             update([layout.prefix(TIER, name) / "summary.json" for name in job.ids]),
+            update([layout.prefix(TIER, name) / "trajectory.sha256" for name in job.ids]),
             update([layout.prefix(TIER, name) / "checkpoint.pt" for name in job.ids]),
             update(kept_by(job, layout.prefix)),
         log:
@@ -85,6 +86,7 @@ for job in plan.run_jobs(STUDY):
         output:
             update([layout.run(TIER, name) / "trajectory.csv" for name in job.ids]),
             update([layout.run(TIER, name) / "summary.json" for name in job.ids]),
+            update([layout.run(TIER, name) / "trajectory.sha256" for name in job.ids]),
             update(kept_by(job, layout.run)),
         log:
             LOGS / "train" / f"{job.ids[0]}.log",

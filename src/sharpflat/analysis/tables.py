@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from sharpflat import seals
 from sharpflat.config import Config
+from sharpflat.files import write_whole
 from sharpflat.plan import FigureRun, figure_runs
 from sharpflat.settings import AFTER_SWITCH
 
@@ -34,6 +36,7 @@ def figure_table(config: Config, figure: str, results: Path) -> pd.DataFrame:
 
     Raises:
         KeyError: The configuration has no such figure.
+        DamagedResultError: A result is missing, or is not what was written.
     """
     runs = figure_runs(config, config.figures[figure])
     prefixes = {run.record.prefix.id: run for run in runs}
@@ -47,12 +50,31 @@ def figure_table(config: Config, figure: str, results: Path) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV with the digits that were recorded."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False, float_format="%.8g", lineterminator="\n")
+    """Write a table as CSV with the digits that were recorded, replacing the file at once."""
+    text = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
+    write_whole(path, text.encode())
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table that :func:`write_table` wrote.
+
+    Raises:
+        ValueError: It is no CSV, or has no rows.
+    """
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:  # what pandas and the decoder raise is all of this kind
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is no table ({reason}): delete it and make it again") from None
+    if table.empty:
+        raise ValueError(f"{path} has no rows: delete it and make it again")
+    return table
 
 
 def _rows(path: Path, run: FigureRun, *, before_switch: bool = False) -> pd.DataFrame:
+    seals.check_seal(path.parent, seals.TRAINED)
+    if path.name == ENERGY:
+        seals.check_seal(path.parent, seals.ENERGY)
     summary = json.loads((path.parent / "summary.json").read_text())
     rows = pd.read_csv(path)
     if "steps_after_switch" not in rows:

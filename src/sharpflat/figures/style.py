@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from matplotlib.ticker import (
     NullFormatter,
 )
 
+from sharpflat.files import write_whole
 from sharpflat.methods import LABELS
 
 #: Widths of a one-column and a two-column figure, inches.
@@ -191,6 +193,7 @@ def save(figure: Figure, *paths: Path) -> None:
         layout.execute(figure)
         figure.set_layout_engine("none")  # once for all formats
     for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
-        figure.savefig(path, dpi=DPI, metadata=metadata)
+        content = io.BytesIO()
+        figure.savefig(content, format=path.suffix[1:], dpi=DPI, metadata=metadata)
+        write_whole(path, content.getvalue())

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from sharpflat.files import write_whole
 from sharpflat.report.captions import TITLES, caption
 from sharpflat.report.runs import alarms, provenance, run_times
 
@@ -58,5 +59,4 @@ def write_report(
         provenance=provenance(summaries),
         config=json.dumps(config, indent=2, sort_keys=True),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page)
+    write_whole(path, page.encode())

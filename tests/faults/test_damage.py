@@ -1,0 +1,35 @@
+"""Every damaged file is refused with one line, or made good to the same bytes."""
+
+from pathlib import Path
+
+import pytest
+from faults.outcomes import content, refusal, words
+from faults.table import CONFIG, FAULTS, NEW_RUN, Fault
+
+from sharpflat.cli import main
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_damaged_file_is_refused_or_made_good(checkout: Path, fault: Fault) -> None:
+    """Oracle: the checkout before the fault."""
+    whole = content(checkout)
+    if fault.command is NEW_RUN:  # a run that is complete needs no checkpoint
+        next(checkout.glob("results/smoke/runs/*/summary.json")).unlink()
+    (damaged,) = checkout.glob(fault.file)
+    fault.damage(damaged)
+    before = content(checkout)
+    if fault.outcome == "refused":
+        assert fault.says in refusal(words(checkout, fault.command))
+        assert content(checkout) == before
+        return
+    main(words(checkout, fault.command))
+    after = content(checkout)
+    timed = {path for path in whole if path.name in ("summary.json", "trajectory.sha256")}
+    assert {path: after[path] for path in whole if path not in timed} == {
+        path: whole[path] for path in whole if path not in timed
+    }
+    main(["table", CONFIG, "dom_bulk", "again.csv"])  # seals hold again
+
+
+def test_no_fault_stands_twice_in_the_table() -> None:
+    assert len({(fault.file, fault.name) for fault in FAULTS}) == len(FAULTS)
