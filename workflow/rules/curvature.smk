@@ -28,6 +28,7 @@ for job, folder in [
             mem_mb=4000,
             runtime=60,
             gpu_slots=GPU_SLOTS,
+            gpu=GPUS,
         params:
             ids=measured,
         shell:

@@ -33,6 +33,8 @@ rule plan:
 
 # Runs that are on a GPU at a time; `--resources gpu_slots=4` lets four share one.
 GPU_SLOTS = 0 if STUDY.device == "cpu" else 1
+# GPUs that a cluster's scheduler must give a job: with `auto`, one without a GPU will do.
+GPUS = 1 if STUDY.device == "cuda" else 0
 
 # One rule a job: short runs of one task share a process. A job updates its outputs, so that a run
 # that is added to it does not train the others again. The configuration is ancient: what decides a
@@ -64,6 +66,7 @@ for job in plan.prefix_jobs(STUDY):
             mem_mb=4000,
             runtime=120,
             gpu_slots=GPU_SLOTS,
+            gpu=GPUS,
         params:
             ids=job.ids,
         shell:
@@ -99,6 +102,7 @@ for job in plan.run_jobs(STUDY):
             mem_mb=4000,
             runtime=120,
             gpu_slots=GPU_SLOTS,
+            gpu=GPUS,
         params:
             ids=job.ids,
         shell:
