@@ -8,7 +8,7 @@ STAMP := $(VENV)/.lock-installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help smoke test lint format
+.PHONY: help smoke test slurm audit lint format
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -18,6 +18,14 @@ smoke: $(STAMP) ## run the whole workflow at the smoke tier (CPU, minutes); CORE
 
 test: lint ## lint, then run all tests
 	$(VENV)/bin/pytest -n $(CORES) --dist loadfile
+
+slurm: $(STAMP) ## as root on Debian: run the smoke tier through a real Slurm on this machine
+	$(VENV)/bin/python -m pip install --quiet -r envs/requirements-slurm.lock
+	tests/slurm/run.sh $(CURDIR)/$(VENV)/bin/python
+
+audit: $(STAMP) ## look the locked packages up in the database of known vulnerabilities (network)
+	$(VENV)/bin/python -m pip install --quiet pip-audit
+	$(VENV)/bin/pip-audit --no-deps --disable-pip -r envs/requirements.lock
 
 lint: $(STAMP) ## check style, types and the workflow's rules
 	$(VENV)/bin/ruff check

@@ -16,6 +16,9 @@ NEEDED_ARGUMENTS = {
     "np.load": ("allow_pickle", False),
     "np.lib.format.read_array": ("allow_pickle", False),
 }
+#: The one file that holds a model and not its values: a process of the memory benchmark hands it to
+#: its own child through a folder of their own.
+HANDED_OVER = {"benchmarks/memory_child.py": ["calls torch.load without weights_only=True"]}
 EXTRACTS = {"extractall", "extract", "unpack_archive"}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
@@ -39,14 +42,14 @@ def _problems(source: str) -> Iterator[str]:
                 argument, value = NEEDED_ARGUMENTS[name]
                 if arguments.get(argument) != str(value):
                     yield f"calls {name} without {argument}={value}"
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if "http://" in node.value:
-                yield f"names {node.value!r}, which is not https"
+        elif isinstance(node, ast.Constant) and "http://" in str(node.value):
+            yield f"names {node.value!r}, which is not https"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_nothing_is_unpickled_evaluated_or_fetched_in_the_open(path: Path) -> None:
-    assert list(_problems(path.read_text())) == []
+    expected = HANDED_OVER.get(path.relative_to(PACKAGE).as_posix(), [])
+    assert list(_problems(path.read_text())) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,44 @@
-"""How a fault test runs a command, and what it looks at afterwards."""
+"""What fault tests run, how they run it, and what they look at afterwards."""
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from faults.table import FIGURE
 
 from sharpflat.cli import main
+from sharpflat.config import read_tier
+
+ROOT = Path(__file__).parents[2]
+
+
+def small_config(*methods: str) -> dict[str, Any]:
+    """Short runs on scikit-learn's digits, with a checkpoint every fifth step."""
+    values = dict(read_tier("smoke", ROOT).raw)
+    task = {
+        "dataset": "digits",
+        "model": "mlp",
+        "sizes": {"width": 8, "depth": 2},
+        "k": 3,
+        "hessian_samples": 300,
+        "steps": 20,
+        "record_every": 5,
+        "tolerance": 0.05,
+        "switch": {"alignment": None, "max_steps": 20},
+        "losses": {"mse": {"learning_rate": 0.02}},
+    }
+    runs = {"tasks": ["digits_mlp"], "losses": ["mse"], "methods": list(methods)}
+    del values["benchmark"]
+    return values | {
+        "seeds": [0],
+        "checkpoint_every": 5,
+        "tasks": {"digits_mlp": task},
+        "figures": {
+            FIGURE: runs,
+            "curvature_energy": runs | {"snapshots": 1, "probes": 2},
+        },
+    }
 
 
 def words(checkout: Path, command: tuple[str, ...]) -> list[str]:

@@ -1,0 +1,105 @@
+"""One core or two, Snakemake or plain commands, killed or not: the same bytes.
+
+Each way runs the real workflow in a checkout of its own.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from faults.outcomes import ROOT, content, small_config
+
+SNAKEMAKE = (sys.executable, "-m", "snakemake")
+TIER = ("--config", "tier=smoke")
+#: What says how long something took, or when it was made.
+TIMED = ("summary.json", "trajectory.sha256", "report.html", "config.json")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose smoke tier takes seconds."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("src", "workflow", "envs"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    shutil.copy(ROOT / "Snakefile", folder)
+    values = small_config("sgd", "dom_sgd", "bulk_sgd")
+    del values["claims"]
+    (folder / "workflow/config/smoke.yaml").write_text(yaml.safe_dump(values))
+    return folder
+
+
+def _run(folder: Path, *command: str) -> None:
+    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _left(folder: Path) -> dict[Path, str]:
+    """What must be the same: every table, figure and checkpoint."""
+    files = {Path("results") / path: text for path, text in content(folder / "results").items()}
+    figures = content(folder / "paper_figures")
+    files |= {Path("paper_figures") / path: text for path, text in figures.items()}
+    timed = {path for path in files if path.name in TIMED or "logs" in path.parts}
+    return {path: files[path] for path in files if path not in timed}
+
+
+@pytest.fixture(scope="module")
+def one_core(checkout: Path) -> dict[Path, str]:
+    """What Snakemake leaves with one core."""
+    folder = checkout.with_name("one_core")
+    shutil.copytree(checkout, folder)
+    _run(folder, *SNAKEMAKE, "--cores", "1", "all", *TIER)
+    left = _left(folder)
+    assert len([path for path in left if path.suffix in (".csv", ".png", ".pdf")]) >= 15
+    return left
+
+
+def test_plain_commands_give_the_workflows_bytes(checkout: Path, one_core: dict[Path, str]) -> None:
+    folder = checkout.with_name("commands")
+    shutil.copytree(checkout, folder)
+    _run(folder, sys.executable, "-m", "sharpflat", "run", "--tier", "smoke")
+    assert _left(folder) == one_core
+
+
+def test_two_cores_killed_on_the_way_give_the_same_bytes(
+    checkout: Path, one_core: dict[Path, str]
+) -> None:
+    """Killed with SIGKILL while runs are training, then started as the README says."""
+    folder = checkout.with_name("killed")
+    shutil.copytree(checkout, folder)
+    workflow = subprocess.Popen(
+        [*SNAKEMAKE, "--cores", "2", "all", *TIER],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 240
+    while not list(folder.glob("results/smoke/runs/*/resume.pt")):
+        assert time.monotonic() < deadline
+        assert workflow.poll() is None
+        time.sleep(0.01)
+    os.killpg(workflow.pid, signal.SIGKILL)
+    workflow.wait()
+    assert not list(folder.glob("results/smoke/report.html"))
+    assert list((folder / ".snakemake/locks").iterdir())
+    _run(folder, "sh", "-c", _documented_command())
+    assert _left(folder) == one_core
+
+
+def _documented_command() -> str:
+    """The README's, at this tier and with this Python's Snakemake."""
+    readme = (ROOT / "README.md").read_text()
+    (command,) = re.findall(
+        r"^snakemake --unlock.*&& snakemake .*--rerun-incomplete.*$", readme, re.M
+    )
+    command = command.replace("tier=laptop", "tier=smoke")
+    return command.replace("snakemake ", f"{' '.join(SNAKEMAKE)} ")
