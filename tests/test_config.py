@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from faults.configs import REFUSED, task
 
 from sharpflat.analysis.claims import THRESHOLDS
 from sharpflat.config import SCHEMA_PATH, TIERS, parse_config, read_resolved, read_tier
@@ -50,72 +51,6 @@ def test_settings_of_a_loss_override_those_of_its_task_and_the_defaults() -> Non
     assert (setting.learning_rate, setting.steps, setting.batch_size) == (0.5, 7, 50)
 
 
-def _task(**settings: Any) -> dict[str, Any]:
-    return {"tasks": {"mnist_mlp": settings}}
-
-
-def _figure(**request: Any) -> dict[str, Any]:
-    return {"figures": {"dom_bulk": request}}
-
-
-def _varied(**vary: list[Any]) -> dict[str, Any]:
-    runs = {"tasks": ["mnist_mlp"], "losses": ["mse"], "methods": ["sgd"], "vary": vary}
-    return {"figures": {"ablation_k": runs}}
-
-
-REFUSED = [
-    # (overrides, fragments of the message: the key, the value, what is allowed)
-    ({"sedes": [1]}, ("'sedes'", "allowed are tier", "seeds")),
-    (_task(lerning_rate=0.1), ("tasks.mnist_mlp", "'lerning_rate'", "learning_rate")),
-    (_task(learning_rate="1e-3"), ("learning_rate", "'1e-3'", "write 1.0e-3")),
-    (_task(learning_rate=0), ("learning_rate", "0", "minimum")),
-    (_task(learning_rate=None), ("learning_rate", "None", "number")),
-    (_task(k=0), ("tasks.mnist_mlp.k = 0", "minimum of 1")),
-    (_task(k=10**7), ("tasks.mnist_mlp.k = 10000000", "exceeds its", "parameters")),
-    (_task(k=2.5), ("tasks.mnist_mlp.k = 2.5", "integer")),
-    (_task(refresh=0), ("tasks.mnist_mlp.refresh = 0", "minimum of 1")),
-    (_task(refresh="often"), ("tasks.mnist_mlp.refresh = 'often'",)),
-    (_task(tolerance=1), ("tasks.mnist_mlp.tolerance = 1", "maximum of 1")),
-    (_task(steps=0), ("tasks.mnist_mlp.steps = 0",)),
-    (_task(record_every=-5), ("record_every = -5",)),
-    (_task(batch_size=5000), ("batch_size = 5000", "exceeds its 4000 training samples")),
-    (_task(hessian_samples=4001), ("hessian_samples = 4001", "exceeds its 4000")),
-    (_task(hessian_samples="some"), ("hessian_samples = 'some'",)),
-    (_task(model="mpl"), ("no model 'mpl'", "cnn, mlp, transformer")),
-    (_task(dataset="mnits"), ("no data set 'mnits'", "mnist5k")),
-    (_task(sizes={"width": 32, "depht": 3}), ("'depht'", "'depth'")),
-    (_task(sizes={"width": 0, "depth": 3}), ("sizes.width = 0",)),
-    (
-        _task(losses={"hinge": {"learning_rate": 0.1}}) | _figure(losses=["hinge"]),
-        ("no loss 'hinge'", "cross_entropy, mse"),
-    ),
-    ({"defaults": {"switch": {"alignment": 2}}}, ("switch.alignment = 2",)),
-    ({"defaults": {"switch": {"ema_decay": 1.0}}}, ("switch.ema_decay = 1.0",)),
-    (_figure(tasks=["mnist"]), ("figures.dom_bulk.tasks = 'mnist'", "mnist_mlp")),
-    (_figure(losses=["hinge"]), ("'hinge'", "allowed are mse, cross_entropy")),
-    (_figure(methods=["sgd", "adam"]), ("figures.dom_bulk.methods", "'adam'", "bulk_sgd")),
-    (_figure(methods=[]), ("figures.dom_bulk.methods = []",)),
-    (_varied(learning_rate=[0.1, "1e-3"]), ("figures.ablation_k.vary.learning_rate.1", "1.0e-3")),
-    (_varied(k=[10**7]), ("tasks.mnist_mlp.k = 10000000", "exceeds its")),
-    (_varied(width=[0]), ("figures.ablation_k.vary.width.0 = 0", "minimum of 1")),
-    (_varied(switch_step=[2.5]), ("vary.switch_step.0 = 2.5", "integer")),
-    (_varied(widht=[3]), ("vary.widht is unknown", "learning_rate", "switch_step", "width")),
-    (_varied(k=[]), ("figures.ablation_k.vary.k = []",)),
-    (_varied(), ("figures.ablation_k.vary = {}",)),
-    (_varied(k=[1], batch_size=[2]), ("figures.ablation_k.vary",)),
-    ({"figures": {"dom_bluk": {}}}, ("'dom_bluk'", "dom_bulk")),
-    ({"benchmark": {"memory_task": "cnn"}}, ("benchmark.memory_task = 'cnn'", "mnist_mlp")),
-    ({"benchmark": {"learning_rates": {"cnn": [0.1]}}}, ("benchmark.tasks = 'cnn'", "mnist_mlp")),
-    ({"benchmark": {"accuracy": 1}}, ("benchmark.accuracy = 1",)),
-    ({"seeds": []}, ("seeds = []",)),
-    ({"seeds": [0, 0]}, ("seeds = [0, 0]", "non-unique")),
-    ({"seeds": [-1]}, ("seeds.0 = -1", "minimum of 0")),
-    ({"device": "gpu"}, ("device = 'gpu'", "cuda")),
-    ({"threads": 0}, ("threads = 0",)),
-    ({"data_mirror": 3}, ("data_mirror = 3",)),
-]
-
-
 @pytest.mark.parametrize(("overrides", "fragments"), REFUSED, ids=lambda case: str(case)[:60])
 def test_refusals_name_the_key_the_value_and_what_is_allowed(
     overrides: dict[str, Any], fragments: tuple[str, ...]
@@ -142,7 +77,7 @@ def test_a_setting_that_nothing_gives_is_missing(key: str, missing: str) -> None
 
 
 def test_a_task_changes_one_part_of_the_switch() -> None:
-    config = read_tier("smoke", ROOT, _task(switch={"max_steps": 7}))
+    config = read_tier("smoke", ROOT, task(switch={"max_steps": 7}))
     setting = config.figures["dom_bulk"].cells[0].after
     assert (setting.switch_max_steps, setting.switch_alignment) == (7, 0.95)
     del (values := copy.deepcopy(dict(config.raw)))["defaults"]["switch"]["alignment"]

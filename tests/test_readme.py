@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from faults.table import sentence
 from torch import nn
 
 from sharpflat.analysis.readme_table import readme_table, replace_between_markers
@@ -43,6 +44,10 @@ def test_the_table_of_claims_is_the_one_that_the_results_make() -> None:
     claims = pd.read_csv(README.parent / "results/laptop/claims.csv")
     text = README.read_text()
     assert replace_between_markers(text, "claims", readme_table(claims)) == text
+
+
+def test_the_faults_are_those_that_the_tests_inject() -> None:
+    assert sentence() in " ".join(README.read_text().split())
 
 
 def test_every_figure_that_the_readme_shows_is_there() -> None:

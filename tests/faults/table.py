@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from faults.configs import REFUSED
 
 CONFIG = "results/smoke/config.json"
 DATA = "results/data/digits.npz"
@@ -20,6 +21,7 @@ CLAIMS, IMAGE = "results/smoke/claims.csv", "figure.png"
 TRAIN_PREFIX, TRAIN = ("prefix", CONFIG, "PREFIX"), ("train", CONFIG, "RUN")
 ENERGY, COLLECT = ("energy", CONFIG, "RUN"), ("table", CONFIG, FIGURE, TABLE)
 COLLECT_ENERGY = ("table", CONFIG, "curvature_energy", "results/smoke/energy.csv")
+TIER, RUN_TIER = "workflow/config/smoke.yaml", ("run", "--tier", "smoke")
 DRAW, DECIDE = ("figure", FIGURE, TABLE, IMAGE), ("claims", CONFIG, CLAIMS)
 
 #: ``TRAIN`` where no result lies there yet; another object, so that the two can be told apart.
@@ -141,6 +143,10 @@ def _with_a_list(path: Path) -> None:
     path.write_text("[1, 2]")
 
 
+def _with_an_open_bracket(path: Path) -> None:
+    path.write_text("seeds: [0, 1\n")
+
+
 def _of_another_figure(path: Path) -> None:
     path.write_text("step,loss\n1,2\n")
 
@@ -229,4 +235,26 @@ FAULTS: tuple[Fault, ...] = (
         Fault(file=CONFIG, damage=damage, command=TRAIN, outcome="refused", says="config")
         for damage in (*DAMAGE, _without_a_key, _with_a_list)
     ),
+    *(
+        Fault(file=TIER, damage=damage, command=RUN_TIER, outcome="refused", says="config: ")
+        for damage in (emptied, overwritten, _with_a_list, _with_an_open_bracket)
+    ),
 )
+
+#: How the machine fails: writing to a full or a read-only folder, for each command that writes;
+#: reaching each of three data sets without a network; a mirror that is not there.
+MACHINE_FAULTS = 2 * 3 + 3 + 1
+
+
+def sentence() -> str:
+    """What the README says of the faults."""
+    damaged, malformed = len(FAULTS), len(REFUSED)
+    survived = sum(fault.outcome == "survived" for fault in FAULTS)
+    refused = damaged - survived + malformed + MACHINE_FAULTS
+    return (
+        f"The tests inject {RANDOM_KILLS} kills (SIGKILL) at random moments and one before every "
+        f"change of a file, {damaged} damaged or wrong files, {malformed} malformed configurations "
+        f"and {MACHINE_FAULTS} failures of the machine. All kills and {survived} damaged files are "
+        f"survived with the bytes of an undisturbed run; the other {refused} faults are refused, "
+        "each with one line that says why and what to do, and no valid file is lost."
+    )

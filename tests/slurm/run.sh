@@ -33,7 +33,7 @@ stop() {
         [[ ! -s $work/$daemon.pid ]] || kill "$(cat "$work/$daemon.pid")" 2>/dev/null || true
     done
     rm -f /etc/slurm/slurm.conf /etc/slurm/gres.conf
-    ((status == 0)) || tail -n 20 "$work"/*.log >&2 || true
+    ((status == 0)) || tail -n 60 "$work"/*.log >&2 || true
     rm -rf "$work"
     exit "$status"
 }
@@ -72,7 +72,7 @@ MpiDefault=none
 SchedulerParameters=batch_sched_delay=0,sched_interval=2
 GresTypes=gpu
 NodeName=localhost CPUs=$(nproc) RealMemory=$(free -m | awk '/^Mem:/ {print int(0.9 * $2)}') Gres=gpu:1
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=smoke Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 EOF
 slurmctld -i
 slurmd -N localhost
@@ -90,20 +90,23 @@ export PATH="$(dirname "$python"):$PATH"
 say 'starting the workflow'
 "$python" -m snakemake --workflow-profile workflow/profiles/slurm \
     ${config:+--configfile "$config"} --config tier=smoke \
-    --default-resources slurm_account=root slurm_partition=all mem_mb=1000 runtime=30 \
+    --default-resources slurm_account=root slurm_partition=smoke mem_mb=1000 runtime=30 gpu=1 \
     --slurm-status-command squeue --slurm-init-seconds-before-status-checks 3 \
     --seconds-between-status-checks 3 --latency-wait 10 all >"$work/snakemake.log" 2>&1 &
 workflow=$!
 
-say 'waiting for a training job in flight'
+say 'waiting for a job that has the GPU, and for a training job in flight'
+gpu=
 training=
 while [[ -z $training ]]; do
     kill -0 "$workflow" 2>/dev/null || { say 'the workflow ended too early'; exit 1; }
     sleep 0.3
+    [[ -n $gpu ]] || gpu=$(squeue --noheader --states=RUNNING --format='%i %b' | grep gpu || true)
     for job in $(squeue --noheader --states=RUNNING --format=%i); do
         scontrol show job "$job" | grep -q 'Comment=.*train_' && training=$job
     done
 done
+say "a job had the GPU: ${gpu:?no job asked for it}"
 squeue --long
 scontrol show job "$training" | grep -E 'JobId|Comment|TresPerNode|TRES=' || true
 say "cancelling job $training"

@@ -48,8 +48,9 @@ if STUDY.benchmark is not None:
             LOGS / "benchmark.log",
         conda:
             "../../envs/benchmarks.yaml"
-        # Alone on the machine: what is timed shares it with no other job.
-        threads: workflow.cores
+        # Alone on the machine: what is timed shares it with no other job. A function, since a
+        # cluster's workflow has no number of cores.
+        threads: lambda _: workflow.cores
         resources:
             mem_mb=16000,
             runtime=240,
