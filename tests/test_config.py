@@ -70,8 +70,8 @@ def test_refusals_name_the_key_the_value_and_what_is_allowed(
 def test_a_setting_that_nothing_gives_is_missing(key: str, missing: str) -> None:
     values = copy.deepcopy(dict(read_tier("smoke", ROOT).raw))
     values["defaults"].pop(key, None)
-    for task in values["tasks"].values():
-        task.pop(key, None)
+    for settings in values["tasks"].values():
+        settings.pop(key, None)
     with pytest.raises(ConfigError, match=rf"tasks\.\w+\.{missing} is missing"):
         parse_config(values, ROOT)
 
