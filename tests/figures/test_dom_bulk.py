@@ -38,7 +38,7 @@ def test_means_over_seeds_are_geometric_for_losses(table: pd.DataFrame) -> None:
     assert (loss_axes.get_yscale(), accuracy_axes.get_yscale()) == ("log", "linear")
     for method in ("sgd", "dom_sgd", "bulk_sgd"):
         (line,) = _lines(loss_axes, method)
-        expected = math.sqrt(2) * 2.0 ** (-RATES[method] * np.arange(5))
+        expected = 2.0 ** (-RATES[method] * np.arange(5))  # over the loss at the switch
         assert line.get_ydata() == pytest.approx(expected)
         assert line.get_xdata().tolist() == [0, 10, 20, 30, 40]
         (line,) = _lines(accuracy_axes, method)
@@ -46,16 +46,25 @@ def test_means_over_seeds_are_geometric_for_losses(table: pd.DataFrame) -> None:
 
 
 def test_before_the_switch_every_seed_is_a_line_of_its_last_steps(table: pd.DataFrame) -> None:
-    lines = _lines(plot_dom_bulk(table).axes[0], "before_switch")
-    assert [line.get_ydata().tolist() for line in lines] == [[4, 2, 1], [8, 4, 2]]
+    lines = _lines(plot_dom_bulk(table).axes[1], "before_switch")
     assert [line.get_xdata().tolist() for line in lines] == [[-20, -10, 0]] * 2
+
+
+def test_losses_far_above_that_at_the_switch_are_left_out(trajectory: Make, as_read: Make) -> None:
+    before = trajectory("before_switch", [9.0, 2.5, 2.4, 2.0])
+    table = as_read([before, trajectory("sgd", [2.0] * 9)])
+    (line,) = _lines(plot_dom_bulk(table).axes[0], "before_switch")
+    assert line.get_ydata().tolist() == pytest.approx([1.25, 1.2, 1])
 
 
 def test_axes_and_legend_name_what_is_drawn_once(table: pd.DataFrame) -> None:
     figure = plot_dom_bulk(table)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["SGD before the switch", "SGD", "Dom-SGD", "Bulk-SGD"]
-    assert [axes.get_ylabel() for axes in figure.axes] == ["training loss", "test accuracy"]
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "training loss,\nat the switch 1",
+        "test accuracy",
+    ]
     assert {axes.get_xlabel() for axes in figure.axes} == {"steps after the switch"}
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["MLP, MNIST-5k, MSE", ""]
 

@@ -8,7 +8,12 @@ from matplotlib.figure import Figure
 
 from sharpflat.analysis.statistics import CELL, run_statistics
 from sharpflat.analysis.tables import BEFORE_SWITCH
-from sharpflat.figures.curves import draw_curve, mark_divergence
+from sharpflat.figures.curves import (
+    RELATIVE_LOSS,
+    draw_curve,
+    mark_divergence,
+    relative_to_switch,
+)
 from sharpflat.figures.grid import finish_steps, is_lowest, one_row_each
 from sharpflat.figures.points import (
     draw_infinite,
@@ -36,9 +41,10 @@ APART = 0.05
 def plot_ablation(table: pd.DataFrame) -> Figure:
     """Losses after the switch for every value of a setting, and what they come to.
 
-    A row a task and loss: loss curves, means over seeds; final training loss; steps to the final
-    loss of SGD at the same value and seed, as a share of the run; loss spikes a run, and the share
-    of runs that diverged. Means over seeds have 95 % intervals.
+    Losses are divided by those at the switch. A row a task and loss: loss curves, means over seeds;
+    final training loss; steps to the final loss of SGD at the same value and seed, as a share of
+    the run; loss spikes a run, and the share of runs that diverged. Means over seeds have 95 %
+    intervals.
 
     Args:
         table: As :func:`sharpflat.analysis.tables.figure_table` returns it, with one varied
@@ -54,7 +60,7 @@ def plot_ablation(table: pd.DataFrame) -> Figure:
     label = SETTING_LABELS.get(varied[0], varied[0])
     apply_style()
     after = table[table["method"] != BEFORE_SWITCH]
-    after = after.assign(value=after["value"].map(as_value))
+    after = relative_to_switch(after.assign(value=after["value"].map(as_value)))
     figure, groups = one_row_each(after, WIDTHS, split_last=True)
     for rows, (curves, final, steps, spikes, diverged) in groups:
         axis = ValueAxis.of(rows["value"])
@@ -73,7 +79,7 @@ def plot_ablation(table: pd.DataFrame) -> Figure:
 
 
 def _plot_curves(axes: Axes, rows: pd.DataFrame, axis: ValueAxis) -> None:
-    axes.set(yscale="log", ylabel="training loss")
+    axes.set(yscale="log", ylabel=RELATIVE_LOSS)
     colours = axis.colours()
     curves = []
     for (method, value), of_value in rows.groupby(["method", "value"], sort=False):

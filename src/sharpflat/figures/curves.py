@@ -15,9 +15,22 @@ from sharpflat.figures.style import DIVERGED
 
 BAND: dict[str, Any] = {"alpha": 0.15, "linewidth": 0}
 SEED_LINE_WIDTH = 0.6
+#: Name of what :func:`relative_to_switch` makes of the training loss.
+RELATIVE_LOSS = "training loss,\nat the switch 1"
 #: How far above its first training loss a run that diverges is followed: it may end at a hundred
 #: times that, and on that scale nothing else could be read.
 FOLLOWED = 2.0
+
+
+def relative_to_switch(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with every run's training loss divided by that at its switch.
+
+    Seeds switch at different losses; what a method does from there on is what is compared.
+    """
+    run = ["task", "loss", "method", "value", "seed"]
+    at_switch = rows["train_loss"].where(rows["steps_after_switch"] == 0)
+    at_switch = at_switch.groupby([rows[name] for name in run], dropna=False).transform("first")
+    return rows.assign(train_loss=rows["train_loss"] / at_switch)
 
 
 def draw_curve(

@@ -7,7 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sharpflat.analysis.tables import BEFORE_SWITCH
-from sharpflat.figures.curves import draw_curve, draw_seeds, mark_divergence, mark_switch
+from sharpflat.figures.curves import (
+    RELATIVE_LOSS,
+    draw_curve,
+    draw_seeds,
+    mark_divergence,
+    mark_switch,
+    relative_to_switch,
+)
 from sharpflat.figures.grid import finish_steps, loss_pairs
 from sharpflat.figures.style import (
     STEPS_AFTER_SWITCH,
@@ -21,11 +28,16 @@ from sharpflat.figures.style import (
 #: How much is shown before the switch, as a share of what is after it: the start of training would
 #: hide what the methods do.
 SHOWN_BEFORE = 0.5
-COLUMNS = {"train_loss": "training loss", "test_accuracy": "test accuracy"}
+#: For the same reason, the highest training loss there, over that at the switch.
+HIGHEST_BEFORE = 1.3
+COLUMNS = {"train_loss": RELATIVE_LOSS, "test_accuracy": "test accuracy"}
 
 
 def plot_dom_bulk(table: pd.DataFrame) -> Figure:
     """Training loss and test accuracy against steps after the switch, mean over seeds with bands.
+
+    The loss is divided by that at the switch, so that bands show how methods differ and not where
+    seeds switched.
 
     Before the switch every seed is a line of its own, since each has its switch elsewhere.
 
@@ -33,7 +45,7 @@ def plot_dom_bulk(table: pd.DataFrame) -> Figure:
         table: As :func:`sharpflat.analysis.tables.figure_table` returns it.
     """
     apply_style()
-    figure, groups = loss_pairs(table)
+    figure, groups = loss_pairs(relative_to_switch(table))
     accuracy_panels: dict[str, Axes] = {}
     for rows, (loss_axes, accuracy_axes) in groups:
         # The losses of one task are compared by their accuracies.
@@ -55,6 +67,9 @@ def plot_dom_bulk(table: pd.DataFrame) -> Figure:
 def _plot(axes: Axes, rows: pd.DataFrame, column: str) -> None:
     steps = rows["steps_after_switch"].max()
     shown = rows[rows["steps_after_switch"] >= -SHOWN_BEFORE * steps]
+    if column == "train_loss":
+        before = shown["method"] == BEFORE_SWITCH
+        shown = shown[~before | (shown[column] <= HIGHEST_BEFORE)]
     for method, of_method in shown.groupby("method", sort=False):
         style = line_style(str(method))
         if method == BEFORE_SWITCH:

@@ -13,7 +13,12 @@ from matplotlib.lines import Line2D
 from sharpflat.analysis.intervals import geometric_mean
 from sharpflat.analysis.statistics import run_statistics
 from sharpflat.analysis.tables import BEFORE_SWITCH
-from sharpflat.figures.curves import draw_curve, mark_divergence
+from sharpflat.figures.curves import (
+    RELATIVE_LOSS,
+    draw_curve,
+    mark_divergence,
+    relative_to_switch,
+)
 from sharpflat.figures.grid import finish_steps, is_lowest, one_row_each
 from sharpflat.figures.points import draw_infinite, draw_means, leave_zone, point_handles
 from sharpflat.figures.style import (
@@ -62,15 +67,16 @@ APART = 0.03
 def plot_interpolation(table: pd.DataFrame) -> Figure:
     """Loss curves along each path, and the final training loss against α for all of them.
 
-    A row a task and loss. Curves are means over seeds, coloured by α; the last panel has means with
-    95 % intervals. Where a named method lies on a path, its own mark stands.
+    Losses are divided by those at the switch. A row a task and loss. Curves are means over seeds,
+    coloured by α; the last panel has means with 95 % intervals. Where a named method lies on a
+    path, its own mark stands.
 
     Args:
         table: As :func:`sharpflat.analysis.tables.figure_table` returns it, with points of the
             paths; the named methods stand in for points that equal them.
     """
     apply_style()
-    after = table[table["method"] != BEFORE_SWITCH]
+    after = relative_to_switch(table[table["method"] != BEFORE_SWITCH])
     figure, groups = one_row_each(after, WIDTHS)
     for rows, (*panels, final) in groups:
         paths = {path: on_path(rows, path) for path in PATHS}
@@ -78,7 +84,7 @@ def plot_interpolation(table: pd.DataFrame) -> Figure:
         for panel in panels[1:]:
             panel.sharey(panels[0])
             panel.tick_params(labelleft=False)
-        panels[0].set(yscale="log", ylabel="training loss")
+        panels[0].set(yscale="log", ylabel=RELATIVE_LOSS)
         for panel, (path, points) in zip(panels, paths.items(), strict=True):
             _plot_path(panel, points, path, axis)
         for panel, (path, points) in zip(panels, paths.items(), strict=True):
