@@ -144,17 +144,6 @@ def test_figures_are_redrawn_from_their_tables_alone(smoke: Path) -> None:
     assert (smoke / "again.png").read_bytes() == expected
 
 
-def test_a_run_by_hand_gives_the_workflows_bytes(smoke: Path) -> None:
-    folder = next((smoke / "results/smoke/runs").glob("mnist_mlp-mse-*dom0-bulk1-seed0-*"))
-    expected = (folder / "trajectory.csv").read_bytes()
-    moved = folder.rename(folder.with_name("kept"))
-    command = [sys.executable, "-m", "sharpflat", "train", "results/smoke/config.json", folder.name]
-    subprocess.run(command, cwd=smoke, env={"PYTHONPATH": "src"}, check=True)
-    assert (folder / "trajectory.csv").read_bytes() == expected
-    shutil.rmtree(folder)
-    moved.rename(folder)
-
-
 def test_a_new_method_or_seed_trains_only_what_is_new(smoke: Path, tmp_path: Path) -> None:
     methods = ["sgd", "dom_sgd", "bulk_sgd", "convex(0.9)"]
     changes = tmp_path / "more.yaml"
