@@ -8,10 +8,12 @@ STAMP := $(VENV)/.lock-installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help smoke test slurm audit lint format
+.PHONY: help install smoke test slurm audit lint format
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+install: $(STAMP) ## install the locked packages into .venv
 
 smoke: $(STAMP) ## run the whole workflow at the smoke tier (CPU, minutes); CORES=N limits it
 	$(VENV)/bin/snakemake --cores $(CORES) all --config tier=smoke

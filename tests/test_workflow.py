@@ -86,6 +86,16 @@ def test_the_mirror_reaches_the_data_rule(checkout: Path) -> None:
     assert "data mnist5k results/data/mnist5k.npz --mirror some/where" in output
 
 
+@pytest.mark.parametrize(("device", "gpus"), [("cpu", 0), ("auto", 0), ("cuda", 1)])
+def test_training_asks_a_cluster_for_a_gpu_where_the_config_wants_one(
+    checkout: Path, device: str, gpus: int
+) -> None:
+    asked = ("--config", "tier=smoke", f"device={device}")
+    output = _snakemake(checkout, "dom_bulk", "--dry-run", *asked)
+    assert f"gpu={gpus}," in output
+    assert f"gpu={1 - gpus}," not in output
+
+
 @pytest.mark.parametrize(
     ("setting", "fragments"),
     [

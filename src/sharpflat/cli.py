@@ -23,6 +23,8 @@ ROOT = Path()
 #: What to do where the system refuses a file.
 REMEDIES = {
     errno.ENOSPC: "; free some space and run the same command again: what is done is kept",
+    errno.EDQUOT: "; free some of your quota and run the same command again: what is done is kept",
+    errno.ENOENT: "; make it first: `python -m sharpflat run` takes all steps in turn",
     errno.EROFS: "; make the folder writable, or work in a copy of the checkout",
     errno.EACCES: "; make the folder writable, or work in a copy of the checkout",
 }
@@ -249,7 +251,13 @@ def _claims(options: argparse.Namespace) -> None:
     paths = {name: layout.table(config.tier, name) for name in config.figures}
     # By hand before every figure is made: what a claim lacks is then said to be not measured.
     tables = {name: read_table(path) for name, path in paths.items() if path.exists()}
-    write_table(claims_table(tables, config.claims), options.path)
+    try:
+        claims = claims_table(tables, config.claims)
+    except KeyError as error:
+        raise ValueError(
+            f"a table of the {config.tier} tier lacks {error}: make the figures' tables again"
+        ) from error
+    write_table(claims, options.path)
 
 
 def _readme(options: argparse.Namespace) -> None:
@@ -327,15 +335,19 @@ def _run(options: argparse.Namespace) -> None:
 def _discard_damaged(folder: Path) -> None:
     """Remove what a killed process left half written, and let a damaged result be trained again.
 
-    A result without a seal is trusted: a process may be killed between the two.
+    A readable result without a seal is trusted: a process may be killed between the two.
     """
-    for half_written in folder.glob(".*"):
-        half_written.unlink()
-    if not (folder / seals.TRAINED).exists():
+    for name in (*seals.SEALED[seals.TRAINED], *seals.SEALED, "resume.pt", "snapshots.pt"):
+        for half_written in folder.glob(f".{name}.*"):
+            half_written.unlink()
+    if not (folder / "summary.json").exists():
         return
     try:
-        seals.check_seal(folder, seals.TRAINED)
-    except seals.DamagedResultError as error:
+        if (folder / seals.TRAINED).exists():
+            seals.check_seal(folder, seals.TRAINED)
+        json.loads((folder / "summary.json").read_text())
+        (folder / "trajectory.csv").stat()
+    except (seals.DamagedResultError, ValueError, FileNotFoundError) as error:
         logger.warning("%s; training again", error)
         (folder / "summary.json").unlink(missing_ok=True)
 

@@ -40,14 +40,14 @@ class Fault:
         damage: How.
         command: What then runs.
         outcome: ``refused`` with one line, or ``survived``: the results are those without a fault.
-        says: Part of that line.
+        says: Part of that line: the remedy, or what is wrong.
     """
 
     file: str
     damage: Callable[[Path], object]
     command: tuple[str, ...]
     outcome: Literal["refused", "survived"]
-    says: str = ""
+    says: str = "make it again"
 
     @property
     def name(self) -> str:
@@ -225,19 +225,34 @@ FAULTS: tuple[Fault, ...] = (
         for damage in DAMAGE
     ),
     *(
-        Fault(file=TABLE, damage=damage, command=command, outcome="refused")
-        for damage in (emptied, overwritten, _of_another_figure, _without_rows)
+        Fault(file=TABLE, damage=damage, command=command, outcome="refused", says=says)
+        for damage, says in (
+            (emptied, "make it again"),
+            (overwritten, "make it again"),
+            (_of_another_figure, "lacks"),
+            (_without_rows, "make it again"),
+        )
         for command in (DRAW, DECIDE)
-        if (damage, command) != (_of_another_figure, DECIDE)
     ),
-    Fault(file=TABLE, damage=removed, command=DRAW, outcome="refused", says="No such file"),
+    Fault(file=TABLE, damage=removed, command=DRAW, outcome="refused", says="make it first"),
     *(
-        Fault(file=CONFIG, damage=damage, command=TRAIN, outcome="refused", says="config")
-        for damage in (*DAMAGE, _without_a_key, _with_a_list)
+        Fault(file=CONFIG, damage=damage, command=TRAIN, outcome="refused", says=says)
+        for damage, says in (
+            (removed, "make it first"),
+            *((damage, "write it again") for damage in (emptied, truncated, overwritten)),
+            (flipped, "allowed are"),
+            (_without_a_key, "'seeds' is a required property"),
+            (_with_a_list, "not settings by name"),
+        )
     ),
     *(
-        Fault(file=TIER, damage=damage, command=RUN_TIER, outcome="refused", says="config: ")
-        for damage in (emptied, overwritten, _with_a_list, _with_an_open_bracket)
+        Fault(file=TIER, damage=damage, command=RUN_TIER, outcome="refused", says=says)
+        for damage, says in (
+            (emptied, "not settings by name"),
+            (overwritten, "write it again"),
+            (_with_a_list, "not settings by name"),
+            (_with_an_open_bracket, "write it again"),
+        )
     ),
 )
 

@@ -115,7 +115,7 @@ def test_the_page_holds_figures_verdicts_and_provenance_and_needs_no_other_file(
     assert 'class="verdict not-reproduced">not reproduced<' in text
     assert "all: &lt;alignment&gt;" in text
     assert "0.88 of H, 0.89 of G, 0.02 of F; overlap of the eigenspaces 0.97" in text
-    assert "limit of products in 3 steps, first at 40" in text
+    assert "limit of products 3 times, first at step 40" in text
     assert "four images differ" in text
 
 
@@ -160,7 +160,7 @@ def test_provenance_lists_each_value_once() -> None:
 def test_alarms_are_told_in_words() -> None:
     lines = alarms([_summary((1.0, 1.0)), _summary((1.0, 1.0), alarms=ALARM)])
     assert len(lines) == 1
-    assert lines[0].endswith("limit of products in 3 steps, first at 40, at worst 1")
+    assert lines[0].endswith("limit of products 3 times, first at step 40, at worst 1")
 
 
 def test_every_alarm_has_its_words() -> None:

@@ -12,7 +12,7 @@ from planted import run_record
 from sharpflat.curvature import DominantSubspace
 from sharpflat.records import PrefixRecord
 from sharpflat.training import measure
-from sharpflat.training.alarms import ALARMS, NumericalAlarm, chunked_loss_difference
+from sharpflat.training.alarms import ALARMS, Alarms, NumericalAlarm, chunked_loss_difference
 from sharpflat.training.state import TrainingState, initial_state
 from sharpflat.training.train import Keeping, train_prefix, train_run
 
@@ -96,6 +96,17 @@ def test_steps_on_a_subspace_beyond_its_tolerance_are_counted(
         alarms = json.loads((folder / "summary.json").read_text())["alarms"]
         found[name] = alarms.get("subspace_error", {"steps": 0})["steps"]
     assert found == {"bulk": 10, "interval": 0, "sgd": 0}
+
+
+def test_an_alarm_counts_its_steps_and_keeps_the_worst() -> None:
+    alarms = Alarms(actions=dict.fromkeys(ALARMS, "record"), tolerance=0.1, found={})
+    for step, error in ((3, 0.2), (4, 0.05), (5, 0.4), (6, 0.3)):
+        alarms.check_step(step, error)
+    assert alarms.found == {"subspace_error": {"steps": 3, "first": 3, "worst": 0.4}}
+    strict = Alarms(actions={"subspace_error": "raise"}, tolerance=0.1, found={})
+    strict.check_step(3, 0.1)
+    with pytest.raises(NumericalAlarm, match=r"subspace_error at step 4: 0\.2 is above 0\.1"):
+        strict.check_step(4, 0.2)
 
 
 def test_a_loss_is_the_mean_over_its_parts(short: PrefixRecord, digits: Path) -> None:

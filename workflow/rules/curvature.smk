@@ -26,7 +26,7 @@ for job, folder in [
         threads: STUDY.threads
         resources:
             mem_mb=4000,
-            runtime=60,
+            runtime=lambda _, attempt: 60 * attempt,
             gpu_slots=GPU_SLOTS,
             gpu=GPUS,
         params:

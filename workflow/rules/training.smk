@@ -64,7 +64,7 @@ for job in plan.prefix_jobs(STUDY):
         threads: STUDY.threads
         resources:
             mem_mb=4000,
-            runtime=120,
+            runtime=lambda _, attempt: 240 * attempt,
             gpu_slots=GPU_SLOTS,
             gpu=GPUS,
         params:
@@ -100,7 +100,7 @@ for job in plan.run_jobs(STUDY):
         threads: STUDY.threads
         resources:
             mem_mb=4000,
-            runtime=120,
+            runtime=lambda _, attempt: 240 * attempt,
             gpu_slots=GPU_SLOTS,
             gpu=GPUS,
         params:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -64,12 +67,18 @@ def plot_dom_bulk(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def _last_high(rows: pd.DataFrame) -> Callable[[int], float]:
+    """For a seed, the last step before the switch at which its loss is too high to be shown."""
+    before = rows[(rows["method"] == BEFORE_SWITCH) & (rows["train_loss"] > HIGHEST_BEFORE)]
+    last = before.groupby("seed")["steps_after_switch"].max()
+    return lambda seed: last.get(seed, -math.inf)
+
+
 def _plot(axes: Axes, rows: pd.DataFrame, column: str) -> None:
     steps = rows["steps_after_switch"].max()
     shown = rows[rows["steps_after_switch"] >= -SHOWN_BEFORE * steps]
     if column == "train_loss":
-        before = shown["method"] == BEFORE_SWITCH
-        shown = shown[~before | (shown[column] <= HIGHEST_BEFORE)]
+        shown = shown[shown["steps_after_switch"] > shown["seed"].map(_last_high(shown))]
     for method, of_method in shown.groupby("method", sort=False):
         style = line_style(str(method))
         if method == BEFORE_SWITCH:

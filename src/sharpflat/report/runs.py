@@ -62,7 +62,7 @@ def alarms(summaries: Sequence[Summary]) -> list[str]:
         summaries: Contents of ``summary.json``.
     """
     return [
-        f"{summary['id']}: {ALARMS[name]} in {found['steps']:.0f} steps, first at "
+        f"{summary['id']}: {ALARMS[name]} {found['steps']:.0f} times, first at step "
         f"{found['first']:.0f}, at worst {found['worst']:.3g}"
         for summary in summaries
         for name, found in summary["alarms"].items()
