@@ -16,7 +16,11 @@ import sys
 import time
 from pathlib import Path
 
-# Imported before forking, so that a child costs no import.
+# Imported before forking, so that a child costs no import: torch loads the first two when it is set
+# to be deterministic and when it makes an optimizer, seconds each.
+import torch._dynamo
+import torch._inductor.config  # noqa: F401
+
 import sharpflat.training.train  # noqa: F401
 from sharpflat.cli import main
 

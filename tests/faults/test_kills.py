@@ -31,4 +31,5 @@ def test_a_killed_run_ends_with_the_same_bytes(checkout: Path, when: str) -> Non
     assert {(digest, names) for _, digest, names in rounds} == {(expected, LEFT)}
     kills = sum(int(count) for count, _, _ in rounds)
     assert kills >= (RANDOM_KILLS if when != "writes" else 15)
-    assert "goes on from step" in done.stderr  # some of them after a checkpoint
+    # Some of them after a checkpoint: on a busy machine, none of the random ones need be.
+    assert when != "writes" or "goes on from step" in done.stderr

@@ -109,7 +109,7 @@ def _placed(runs: pd.DataFrame, axis: ValueAxis) -> pd.DataFrame:
 
 
 def _plot_final(axes: Axes, runs: pd.DataFrame) -> None:
-    axes.set(yscale="log", ylabel="final loss / at the switch")
+    axes.set(yscale="log", ylabel="relative final loss")
     for method, own in runs.groupby("method", sort=False):
         draw_means(axes, own, "final_train_loss", stem=str(method), log=True)
     if runs["diverged"].any():

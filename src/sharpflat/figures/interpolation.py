@@ -131,7 +131,7 @@ def _mark_ends(panel: Axes, points: pd.DataFrame, path: str, axis: ValueAxis) ->
 
 
 def _plot_final(axes: Axes, paths: dict[str, pd.DataFrame]) -> None:
-    axes.set(yscale="log", ylabel="final loss / at the switch")
+    axes.set(yscale="log", ylabel="relative final loss")
     shifts = APART * np.linspace(-1, 1, len(paths))
     runs = {path: _statistics(points) for path, points in paths.items()}
     for (path, own), shift in zip(runs.items(), shifts, strict=True):
