@@ -104,12 +104,14 @@ while [[ -z $training ]]; do
     ((SECONDS < deadline)) || { say 'no training job ran within five minutes'; exit 1; }
     kill -0 "$workflow" 2>/dev/null || { say 'the workflow ended too early'; exit 1; }
     sleep 0.3
-    [[ -n $gpu ]] || gpu=$(squeue --noheader --states=RUNNING --format='%i %b' | grep gpu || true)
     for job in $(squeue --noheader --states=RUNNING --format=%i); do
-        scontrol show job "$job" | grep -q 'Comment=.*train_' && training=$job
+        described=$(scontrol show job "$job")
+        gpu+=$(grep -o 'TresPer.*gpu.*' <<<"$described" || true)
+        grep -q 'Comment=.*train_' <<<"$described" && training=$job
     done
 done
-say "a job had the GPU: ${gpu:?no job asked for it}"
+[[ -n $gpu ]] || { say 'no job had the GPU'; exit 1; }
+say "a job had the GPU: ${gpu:0:40}"
 squeue --long
 scontrol show job "$training" | grep -E 'JobId|Comment|TresPerNode|TRES=' || true
 say "cancelling job $training"
