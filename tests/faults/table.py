@@ -24,9 +24,6 @@ COLLECT_ENERGY = ("table", CONFIG, "curvature_energy", "results/smoke/energy.csv
 TIER, RUN_TIER = "workflow/config/smoke.yaml", ("run", "--tier", "smoke")
 DRAW, DECIDE = ("figure", FIGURE, TABLE, IMAGE), ("claims", CONFIG, CLAIMS)
 
-#: ``TRAIN`` where no result lies there yet; another object, so that the two can be told apart.
-NEW_RUN = tuple(list(TRAIN))
-
 #: Times that a run is killed at a random moment.
 RANDOM_KILLS = 30
 
@@ -41,6 +38,7 @@ class Fault:
         command: What then runs.
         outcome: ``refused`` with one line, or ``survived``: the results are those without a fault.
         says: Part of that line: the remedy, or what is wrong.
+        untrained: Whether the run has no result yet.
     """
 
     file: str
@@ -48,6 +46,7 @@ class Fault:
     command: tuple[str, ...]
     outcome: Literal["refused", "survived"]
     says: str = "make it again"
+    untrained: bool = False
 
     @property
     def name(self) -> str:
@@ -178,11 +177,16 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *(
         Fault(
-            file=f"{PREFIX}/checkpoint.pt",
+            file=file,
             damage=damage,
-            command=NEW_RUN,
+            command=command,
             outcome="refused",
             says="train its run again",
+            untrained=command is TRAIN,
+        )
+        for file, command in (
+            (f"{PREFIX}/checkpoint.pt", TRAIN),
+            (f"{RUN}/snapshots.pt", ENERGY),
         )
         for damage in DAMAGE
     ),
@@ -213,16 +217,6 @@ FAULTS: tuple[Fault, ...] = (
     *(
         Fault(file=f"{RUN}/energy.csv", damage=damage, command=COLLECT_ENERGY, outcome="refused")
         for damage in (*DAMAGE, cut_at_a_line, _digit_changed)
-    ),
-    *(
-        Fault(
-            file=f"{RUN}/snapshots.pt",
-            damage=damage,
-            command=ENERGY,
-            outcome="refused",
-            says="train its run again",
-        )
-        for damage in DAMAGE
     ),
     *(
         Fault(file=TABLE, damage=damage, command=command, outcome="refused", says=says)

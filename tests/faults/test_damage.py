@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from faults.outcomes import content, refusal, words
-from faults.table import CONFIG, FAULTS, NEW_RUN, Fault
+from faults.table import CONFIG, FAULTS, Fault
 
 from sharpflat.cli import main
 
@@ -13,7 +13,7 @@ from sharpflat.cli import main
 def test_a_damaged_file_is_refused_or_made_good(checkout: Path, fault: Fault) -> None:
     """Oracle: the checkout before the fault."""
     whole = content(checkout)
-    if fault.command is NEW_RUN:  # a run that is complete needs no checkpoint
+    if fault.untrained:  # a run that is complete needs no checkpoint
         next(checkout.glob("results/smoke/runs/*/summary.json")).unlink()
     (damaged,) = checkout.glob(fault.file)
     fault.damage(damaged)

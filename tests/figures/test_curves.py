@@ -10,7 +10,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from sharpflat.analysis.intervals import geometric_mean_interval, mean_interval
-from sharpflat.figures.curves import draw_curve, draw_seeds, mark_divergence, over_seeds
+from sharpflat.figures.curves import (
+    draw_curve,
+    draw_seeds,
+    mark_divergence,
+    over_seeds,
+    relative_to_switch,
+)
 from sharpflat.figures.style import DIVERGED
 
 Make = Callable[..., pd.DataFrame]
@@ -36,6 +42,21 @@ def test_intervals_of_many_steps_are_those_of_each_step(log: bool) -> None:
         assert (low[step], high[step]) == pytest.approx(interval(sample))
         mean = math.exp(np.log(sample).mean()) if log else sample.mean()
         assert centre[step] == pytest.approx(mean)
+
+
+def test_losses_are_divided_by_that_of_the_same_run_at_its_switch(
+    trajectory: Make, as_read: Make
+) -> None:
+    """Oracle: by hand. A run has its own method, value and seed; one may diverge at the switch."""
+    runs = [
+        trajectory("sgd", [4.0, 2.0, math.nan], seed=0, value=1),
+        trajectory("sgd", [8.0, 2.0, 1.0], seed=1, value=1),
+        trajectory("sgd", [5.0, 10.0, 20.0], seed=0, value=2),
+        trajectory("bulk_sgd", [math.nan], seed=0, value=1, status="diverged"),
+    ]
+    relative = relative_to_switch(as_read(runs))["train_loss"]
+    expected = [1, 0.5, math.nan, 1, 0.25, 0.125, 1, 2, 4, math.nan]
+    assert relative.tolist() == pytest.approx(expected, nan_ok=True)
 
 
 def test_one_seed_has_an_interval_of_width_zero() -> None:
