@@ -2,12 +2,11 @@
 # Runs the smoke tier through a real Slurm on this machine: one node on loopback with a fake GPU.
 # Cancels a training job in flight, sees Snakemake start it again, and stops what it started.
 #
-#   tests/slurm/run.sh PYTHON [CONFIGFILE]   # as root on Debian; `make slurm` calls it
+#   tests/slurm/run.sh PYTHON   # as root on Debian; `make slurm` calls it
 #
-# PYTHON has requirements.lock and requirements-slurm.lock. CONFIGFILE overrides settings.
+# PYTHON has requirements.lock and requirements-slurm.lock.
 set -euo pipefail
 python=$1
-config=${2:-}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 say() { echo "slurm test: $*"; }
@@ -90,7 +89,7 @@ cd "$copy"
 export PATH="$(dirname "$python"):$PATH"
 say 'starting the workflow'
 "$python" -m snakemake --workflow-profile workflow/profiles/slurm \
-    ${config:+--configfile "$config"} --config tier=smoke \
+    --config tier=smoke \
     --default-resources slurm_account=root slurm_partition=smoke mem_mb=1000 runtime=30 gpu=1 \
     --slurm-status-command squeue --slurm-init-seconds-before-status-checks 3 \
     --seconds-between-status-checks 3 --latency-wait 10 all >"$work/snakemake.log" 2>&1 &
