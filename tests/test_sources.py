@@ -41,6 +41,12 @@ def test_only_a_change_of_code_changes_it(old: str, new: str, same: bool) -> Non
     assert (code_of(changed) == code_of(SOURCE)) == same
 
 
+def test_what_shares_a_line_with_a_docstring_is_code() -> None:
+    """A class on the line of its docstring, with a letter of two bytes before the code."""
+    source = 'class Angle: """Θ."""; right = 90  # degrees\n'
+    assert code_of(source) == "class Angle: ; right = 90"
+
+
 def test_every_file_that_training_reads_counts() -> None:
     names = {path.relative_to(PACKAGE).as_posix() for path in training_sources()}
     assert {"optim.py", "curvature/subspace.py", "training/loop.py", "tasks/data.py"} <= names

@@ -33,8 +33,6 @@ CHECK_SHARE = 0.5
 FIRST_CHECK, LONGEST_CHECK = 10, 100
 #: Ratio of found to predicted error beyond which a full check makes the next one come earlier.
 SURPRISE = 1.3
-#: Predicted error from which a prediction linear in distance is void: the solve starts afresh.
-JUMP = 0.6
 #: Products that a solve may use, for each tracked vector: afresh, and from a block close by.
 MATVECS_AFRESH, MATVECS_NEARBY = 20, 4
 #: Where a full check could not meet the tolerance (a gap too small), growth over what it reached
@@ -150,6 +148,7 @@ class DominantSubspace:
         theta = self.operator.theta()
         if self._last_theta is not None and torch.equal(theta, self._last_theta):
             return
+        self._follow(theta)
         if self._tracked is None:
             self.refresh()
         elif self.refresh_policy == "adaptive":
@@ -159,6 +158,12 @@ class DominantSubspace:
         else:
             self._tracked.error_estimate = self._tracked.error_at(theta)
         self._updates += 1
+
+    def _follow(self, theta: Tensor) -> None:
+        """Between products the adaptive policy turns the basis; an interval leaves it in place."""
+        if self._tracked is not None and self.refresh_policy == "adaptive":
+            assert self._last_theta is not None
+            self._tracked.follow(theta - self._last_theta)
         self._last_theta = theta
 
     def refresh(self) -> EigenResult:
@@ -169,10 +174,11 @@ class DominantSubspace:
         """
         theta = self.operator.theta()
         before = self._tracked
+        self._follow(theta)
         block = None if before is None else before.block
         basis = start(self.operator, block, seed=self.seed + self._updates)
         tolerance, tracked_vectors = CHECK_SHARE * self.tol, self.k + OVERSAMPLING
-        afresh = before is None or not before.error_at(theta) <= self._allowed(before, JUMP)
+        afresh = before is None or before.jumped(theta)
         if afresh:
             converged = solve(basis, self.k, tolerance, MATVECS_AFRESH * tracked_vectors)
         else:
@@ -187,6 +193,7 @@ class DominantSubspace:
             smallest_eigenvalue=float(values[-1]),
             references=[theta] * self.k,
             start_errors=found.errors.clone(),
+            moves=torch.zeros(self.k, self.k, dtype=torch.float64),
             error_estimate=found.error_estimate,
             reached=found.error_estimate,
         )
@@ -197,7 +204,6 @@ class DominantSubspace:
                 self._adapt_check_interval(surprise)
         self._tracked = after
         self._last_check = self._updates
-        self._last_theta = theta
         return found
 
     def _adapt_check_interval(self, surprise: float) -> None:
@@ -208,12 +214,11 @@ class DominantSubspace:
 
     def _update_adaptively(self, tracked: TrackedVectors, theta: Tensor) -> None:
         due = self._updates - self._last_check >= self._check_interval
-        error = tracked.error_at(theta)
-        # "not <=", so that parameters that are not numbers are not mistaken for near ones.
-        if tracked.rates is None or due or not error <= self._allowed(tracked, JUMP):
+        if tracked.rates is None or due or tracked.jumped(theta):
             self.refresh()
             return
-        allowed = self._allowed(tracked, self.tol)
+        error = tracked.error_at(theta)
+        allowed = max(self.tol, UNREACHED_GROWTH * tracked.reached)
         if error > allowed:
             self.num_matvecs += tracked.refresh_vectors(
                 self.operator, theta, target=PARTIAL_SHARE * self.tol
@@ -223,9 +228,6 @@ class DominantSubspace:
                 self.refresh()
                 return
         tracked.error_estimate = error
-
-    def _allowed(self, tracked: TrackedVectors, limit: float) -> float:
-        return max(limit, UNREACHED_GROWTH * tracked.reached)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later updates depend on, for an exact resume."""

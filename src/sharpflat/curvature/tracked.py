@@ -9,6 +9,12 @@ from torch import Tensor
 
 from sharpflat.curvature.krylov import NonFiniteProductError, SymmetricOperator
 
+#: Predicted error from which a prediction linear in distance is void: the solve starts afresh.
+JUMP = 0.6
+#: Share of all movement that must lie in the Dominant subspace for its slopes to be learned: a
+#: lower one could remove less than its square, 1 %, of the turns.
+NEGLIGIBLE_MOVE = 0.1
+
 
 @dataclass(kw_only=True)
 class TrackedVectors:
@@ -17,6 +23,11 @@ class TrackedVectors:
     Vector i was last multiplied at ``references[i]`` and had then the error ``start_errors[i]``.
     At θ it is predicted to have
     ``e_i² = start_errors[i]² + (turn_calibration rates[i] ‖θ - references[i]‖)²``.
+
+    Movement inside the Dominant subspace turns it most, and its k directions are soon all known:
+    ``slopes[j, i]`` is how vector i turns per unit of movement along vector j, learned from every
+    correction by Broyden's update. The vectors follow it, and ``rates`` are those of what is left.
+    Along Dom-SGD on the MNIST MLP at learning rate 0.01 that is 0.004 of 0.09 a step.
     """
 
     block: Tensor  # (P, k + OVERSAMPLING)
@@ -27,7 +38,9 @@ class TrackedVectors:
     start_errors: Tensor  # (k,)
     error_estimate: float
     reached: float  # error estimate of the last full check
+    moves: Tensor  # (k, k), movement along each vector j since vector i was last multiplied
     rates: Tensor | None = None  # (k,), None until they have been seen once
+    slopes: Tensor | None = None  # (k, k, P), None while movement lies outside the subspace
     turn_calibration: float = 1.0  # found over predicted turns, from full checks
     left_calibration: float = 1.0  # found over worst possible errors left by a correction
 
@@ -49,6 +62,70 @@ class TrackedVectors:
     def error_at(self, theta: Tensor) -> float:
         """Predicted ``‖sin Θ‖_F``."""
         return float(torch.linalg.vector_norm(self.errors_at(theta)))
+
+    def jumped(self, theta: Tensor) -> bool:
+        """Whether the curvature at θ has too little to do with that where it was last known.
+
+        A turn counts as what it is after one correction: beside a small gap the vectors turn much
+        where the curvature changes little, and the block holds both sides of that gap.
+        """
+        turned = self.errors_at(theta) * (1 - self._left)
+        # "not <=", so that parameters that are not numbers are not mistaken for near ones.
+        return not torch.linalg.vector_norm(turned) <= JUMP
+
+    @property
+    def _bulk(self) -> tuple[float, float]:
+        """Centre and half width of the interval of the bulk eigenvalues."""
+        centre = (self.next_eigenvalue + self.smallest_eigenvalue) / 2
+        return centre, self.next_eigenvalue - centre
+
+    @property
+    def _left(self) -> Tensor:
+        """Share of each vector's error that one correction may leave, ``(k,)``."""
+        centre, half_width = self._bulk
+        return (half_width / (self.eigenvalues - centre).clamp_min(1e-12)).clamp(max=1.0)
+
+    def follow(self, step: Tensor) -> None:
+        """Turn with the parameters' ``step``, ``(P,)``, as the slopes predict."""
+        k = len(self.eigenvalues)
+        along = self.block[:, :k].T @ step
+        self.moves = self.moves + along.to(self.moves)[:, None]
+        if self.slopes is None:
+            return
+        turns = (along @ self.slopes.flatten(1)).view(k, -1).T
+        if torch.linalg.vector_norm(turns) <= JUMP:
+            self._replace(self.block[:, :k] + turns)
+        else:  # or not a number
+            self.slopes, self.start_errors = None, torch.ones_like(self.start_errors)
+
+    def _replace(self, vectors: Tensor) -> None:
+        """Put nearly orthonormal vectors ``(P, k)`` in place of the first k.
+
+        The others give way: orthonormalised with them, they would hold back half of every turn
+        towards them, and that is where the smallest gap lets the vectors turn most.
+        """
+        vectors = _orthonormalise(vectors)
+        others = self.block[:, vectors.shape[1] :]
+        others = _orthonormalise(others - vectors @ (vectors.T @ others))
+        self.block = torch.cat([vectors, others], dim=1)
+
+    def _learn_slopes(self, chosen: Tensor, corrections: Tensor, distances: Tensor) -> None:
+        """Broyden's update of the slopes of chosen vectors, whose ``corrections`` are ``(P, m)``.
+
+        The step's norm is that of all movement, so that what a step outside the subspace did is
+        not laid to the little of it inside.
+        """
+        moves = self.moves[:, chosen]
+        self.moves = self.moves.index_fill(1, chosen, 0.0)
+        if self.slopes is None:
+            inside = torch.linalg.vector_norm(moves) / torch.linalg.vector_norm(distances)
+            if not inside > NEGLIGIBLE_MOVE:  # also where nothing moved
+                return
+            k, num_parameters = len(self.eigenvalues), len(self.block)
+            self.slopes = self.block.new_zeros(k, k, num_parameters)
+        gains = torch.where(distances > 0, moves / distances**2, 0.0).to(self.slopes)
+        for column, index in enumerate(chosen.tolist()):
+            self.slopes[:, index].addr_(gains[:, column], corrections[:, column])
 
     def learn_from(self, before: TrackedVectors, theta: Tensor, *, rates_too: bool) -> float:
         """Learn from how far the vectors before a full check were from what it found.
@@ -72,8 +149,12 @@ class TrackedVectors:
         surprise = _ratio(found, before.errors_at(theta))
         distances = before.distances(theta)
         moved = distances > 0
-        if not rates_too:
+        if not rates_too and torch.linalg.vector_norm(found) > JUMP:
             return surprise
+        overlap = old.T @ new
+        before._learn_slopes(torch.arange(k), new @ overlap.T - old, distances)
+        if before.slopes is not None:
+            self.slopes = torch.einsum("ja,ib,jip->abp", overlap, overlap, before.slopes)
         turned = (found**2 - before.start_errors**2).clamp_min(0).sqrt()
         if before.rates is None:
             self.rates = turned / distances if bool(moved.all()) else None
@@ -100,11 +181,9 @@ class TrackedVectors:
         """
         assert self.rates is not None
         k = len(self.eigenvalues)
-        centre = (self.next_eigenvalue + self.smallest_eigenvalue) / 2
-        half_width = self.next_eigenvalue - centre
+        centre, half_width = self._bulk
         # At or below the bulk's edge nothing is gained: the caller then checks in full.
-        left = (half_width / (self.eigenvalues - centre).clamp_min(1e-12)).clamp(max=1.0)
-        left *= self.left_calibration
+        left = self.left_calibration * self._left
         errors = self.errors_at(theta)
         order = torch.argsort(errors, descending=True)
         chosen = order[: _how_many(errors[order], left[order], target)]
@@ -118,7 +197,7 @@ class TrackedVectors:
         residuals = products - basis @ (basis.T @ products)
         residuals = residuals - basis @ (basis.T @ residuals)
         norms = torch.linalg.vector_norm(residuals, dim=0).to("cpu", torch.float64)
-        found = norms / (values - self.next_eigenvalue).clamp_min(1e-12)
+        found = (norms / (values - self.next_eigenvalue).clamp_min(1e-12)).clamp(max=1.0)
         ratio = _ratio(found, errors[chosen])
         self.left_calibration = min(_clamp(self.left_calibration * ratio**0.5), 1.0)
         turned = (found**2 - self.start_errors[chosen] ** 2).clamp_min(0).sqrt()
@@ -130,7 +209,8 @@ class TrackedVectors:
         self.eigenvalues = self.eigenvalues.index_copy(0, chosen, values)
         self.start_errors = self.start_errors.index_copy(0, chosen, left[chosen] * found)
         step = residuals / (values - centre).clamp_min(max(half_width, 1e-12)).to(residuals)
-        self.block = _orthonormalise(self.block.index_add(1, chosen.to(step.device), step))
+        self._learn_slopes(chosen, step, distances)
+        self._replace(basis.index_add(1, chosen.to(step.device), step))
         for index in chosen.tolist():
             self.references[index] = theta
         return len(chosen)

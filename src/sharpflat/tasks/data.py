@@ -32,7 +32,8 @@ class Dataset:
         train_targets: int64 (N,), classes of the training samples.
         test_inputs: Inputs of the test samples.
         test_targets: int64 (N,), classes of the test samples.
-        fingerprint: Hex sha256 over names, dtypes, shapes and bytes of all stored arrays.
+        fingerprint: Hex sha256 over names, dtypes, shapes and bytes of all stored arrays, and over
+            what normalises them.
     """
 
     name: str
@@ -107,7 +108,7 @@ def load(
         train_targets=torch.from_numpy(arrays["y_train"]).to(device, torch.int64),
         test_inputs=_inputs(entry, arrays, "test", device, dtype),
         test_targets=torch.from_numpy(arrays["y_test"]).to(device, torch.int64),
-        fingerprint=_fingerprint(arrays),
+        fingerprint=_fingerprint(entry, arrays),
     )
 
 
@@ -134,8 +135,8 @@ def _inputs(
     return values, torch.ones(values.shape[:2], device=device, dtype=torch.bool)
 
 
-def _fingerprint(arrays: Arrays) -> str:
-    digest = sha256()
+def _fingerprint(entry: DatasetEntry, arrays: Arrays) -> str:
+    digest = sha256(f"{entry.mean} {entry.std} {entry.max_value}\n".encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())

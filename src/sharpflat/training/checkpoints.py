@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from sharpflat.files import write_whole
 
 #: Bytes of the sha256 that a file begins with.
 DIGEST_BYTES = 32
@@ -23,16 +24,7 @@ def write_checkpoint(path: Path, values: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(values, buffer)
     content = buffer.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(hashlib.sha256(content).digest() + content)
-            file.flush()
-            os.fsync(file.fileno())  # a machine that loses power must not keep an empty file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, hashlib.sha256(content).digest() + content)
 
 
 def read_checkpoint(path: Path, *, map_location: str | None = None) -> dict[str, Any]:

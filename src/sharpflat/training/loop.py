@@ -102,13 +102,16 @@ class Stretch:
         try:
             if not math.isfinite(row["batch_loss"]):
                 raise NonFiniteProductError(f"the loss is {row['batch_loss']}")
-            if last or (step - self.start.step) % self.record.record_every == 0:
+            recorded = last or (step - self.start.step) % self.record.record_every == 0
+            if recorded:
                 row = self._measure(progress, row)
                 progress.trajectory.add(row)
                 if step == 0:
                     progress.initial_loss = row["train_loss"]
                 last = last or self.ends(row["alignment_ema"])
             self._refuse_divergence(progress, row["batch_loss"])
+            if recorded:  # after divergence, which is a result and no alarm
+                self._alarms(progress).check_record(self.state, row)
             if last or step in self.snapshot_steps:
                 progress.snapshots[step] = self.state.hessian.theta().cpu()
             if not last:
@@ -131,7 +134,6 @@ class Stretch:
         )
         progress.alignment_ema = row["alignment_ema"] = self._average(progress, row["alignment"])
         row["num_matvecs"] = self.measuring.num_matvecs
-        self._alarms(progress).check_record(self.state, row)
         return row
 
     def _alarms(self, progress: Progress) -> Alarms:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from sharpflat.files import write_whole
 
 #: Significant digits of a recorded number: what float32 training can tell apart.
 DIGITS = 8
@@ -29,23 +31,17 @@ class Trajectory:
     def write(self, path: Path) -> None:
         """Write all rows as CSV, replacing the file at once."""
         columns = list(dict.fromkeys(column for row in self.rows for column in row))
-        with _replacing(path).open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            for row in self.rows:
-                writer.writerow({name: _format(value) for name, value in row.items()})
-        _replacing(path).replace(path)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows:
+            writer.writerow({name: _format(value) for name, value in row.items()})
+        write_whole(path, text.getvalue().encode())
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write values as JSON, replacing the file at once."""
-    _replacing(path).write_text(json.dumps(values, indent=2) + "\n")
-    _replacing(path).replace(path)
-
-
-def _replacing(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    write_whole(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 def _format(value: float | str) -> str:
