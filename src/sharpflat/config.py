@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -141,7 +141,7 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
         name: Figure(
             name=name,
             cells=tuple(cells(values, f"figures.{name}", request)),
-            methods=tuple(_method(name, method) for method in request["methods"]),
+            methods=_methods(f"figures.{name}.methods", request["methods"]),
             snapshots=request.get("snapshots", 0),
             probes=request.get("probes", 0),
         )
@@ -213,11 +213,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _method(figure: str, name: str) -> Method:
+def _methods(key: str, names: Sequence[str]) -> tuple[Method, ...]:
     try:
-        return parse_method(name)
+        return tuple(parse_method(name) for name in names)
     except ValueError as error:
-        raise ConfigError(f"config: figures.{figure}.methods: {error}") from None
+        raise ConfigError(f"config: {key}: {error}") from None
 
 
 def _benchmark(values: Mapping[str, Any]) -> Benchmark:
@@ -225,6 +225,7 @@ def _benchmark(values: Mapping[str, Any]) -> Benchmark:
     learning_rates = {task: tuple(rates) for task, rates in options.pop("learning_rates").items()}
     loss = options.pop("loss")
     samples = options.pop("hessian_samples", {})
+    _methods("benchmark.tracking_methods", options["tracking_methods"])
     request = {"tasks": list(learning_rates), "losses": [loss]}
     settings = [cell.after for cell in cells(values, "benchmark", request)]
     if options["memory_task"] not in learning_rates:
@@ -238,5 +239,6 @@ def _benchmark(values: Mapping[str, Any]) -> Benchmark:
             for setting in settings
         ),
         learning_rates=learning_rates,
-        options=options | {"memory_samples": tuple(options["memory_samples"])},
+        options=options
+        | {name: tuple(options[name]) for name in ("tracking_methods", "memory_samples")},
     )

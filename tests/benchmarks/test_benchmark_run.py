@@ -26,7 +26,7 @@ SETTINGS = BenchmarkSettings(
 def test_run_writes_every_table(
     task: BenchmarkTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Oracle: the rows that a task of one learning rate has."""
+    """Oracle: the rows that a task of one learning rate has, trained by two methods."""
 
     def measure_memory(
         task: BenchmarkTask, *, num_samples: Sequence[int], chunk_sizes: Sequence[int | None]
@@ -41,7 +41,7 @@ def test_run_writes_every_table(
     assert {name: len(table) for name, table in tables.items()} == {
         "eigensolver_reference": 1,
         "hessian_product": 1,
-        "eigensolver_tracking": 2,
+        "eigensolver_tracking": 4,
         "product_memory": 2,
         "eigensolver_cost": len(tables["eigensolver_cost"]),
     }
@@ -52,7 +52,10 @@ def test_run_writes_every_table(
     assert costs["reached"].dtype == bool
     ours = costs[costs["method"] == "sharpflat"].set_index("mode")
     assert ours["reached"].all()
-    assert ours.loc["tracked", "products"] < ours.loc["cold", "products"]
+    assert list(ours.loc["tracked", "training"]) == ["bulk_sgd", "dom_sgd"]
+    assert (ours.loc["tracked", "products"] < ours.loc["cold", "products"]).all()
+    peer = costs[(costs["mode"] == "tracked") & (costs["method"] != "sharpflat")]
+    assert list(peer["training"]) == ["bulk_sgd"]
 
 
 def test_a_memory_task_that_is_none_of_the_tasks_is_refused_first(

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -5,6 +7,13 @@ from sharpflat.benchmarks.peers import METHODS
 from sharpflat.benchmarks.task import BenchmarkTask
 from sharpflat.benchmarks.tracking import ColdPeer, track
 
+OPTIONS: dict[str, Any] = {
+    "training": "bulk_sgd",
+    "learning_rate": 0.01,
+    "batch_size": 20,
+    "floor_seconds": 0,
+    "seed": 0,
+}
 EIGSH = next(method for method in METHODS if method.name == "sharpflat + eigsh")
 
 
@@ -13,10 +22,18 @@ def cold() -> ColdPeer:
     return ColdPeer(EIGSH, 1e-6, reached=True)
 
 
-def test_a_tracked_run_and_its_peer(task: BenchmarkTask, cold: ColdPeer) -> None:
+@pytest.mark.parametrize("training", ["bulk_sgd", "dom_sgd"])
+def test_a_tracked_run_and_its_peer(task: BenchmarkTask, cold: ColdPeer, training: str) -> None:
     """Oracle: converged solves at every tenth step, and what the words say of each other."""
     rows, checks = track(
-        task, learning_rate=0.01, steps=25, batch_size=20, floor_seconds=1e-6, seed=0, peer=cold
+        task,
+        training=training,
+        learning_rate=0.01,
+        steps=25,
+        batch_size=20,
+        floor_seconds=1e-6,
+        seed=0,
+        peer=cold,
     )
     tracked, peer = rows
     assert [check.step for check in checks] == [0, 10, 20]
@@ -31,20 +48,19 @@ def test_a_tracked_run_and_its_peer(task: BenchmarkTask, cold: ColdPeer) -> None
         assert row.seconds_min is not None and row.seconds is not None
         assert row.seconds_max is not None
         assert 0 < row.seconds_min <= row.seconds <= row.seconds_max
-        assert row.learning_rate == 0.01
+        assert (row.training, row.learning_rate) == (training, 0.01)
 
 
 def test_a_run_leaves_the_model_as_it_was(task: BenchmarkTask, cold: ColdPeer) -> None:
     """Oracle: the parameters before."""
     before = task.theta()
-    track(task, learning_rate=0.01, steps=3, batch_size=20, floor_seconds=0, seed=0, peer=cold)
+    track(task, **OPTIONS, steps=3, peer=cold)
     assert torch.equal(task.theta(), before)
     assert all(p.grad is None for p in task.parameters)
 
 
 def test_measuring_does_not_change_the_run(task: BenchmarkTask, cold: ColdPeer) -> None:
     """Oracle: the same run without a peer; angles and products are equal."""
-    options = {"learning_rate": 0.01, "steps": 21, "batch_size": 20, "floor_seconds": 0, "seed": 0}
-    _, with_peer = track(task, **options, peer=cold)  # type: ignore[arg-type]
-    _, without = track(task, **options)  # type: ignore[arg-type]
+    _, with_peer = track(task, **OPTIONS, steps=21, peer=cold)
+    _, without = track(task, **OPTIONS, steps=21)
     assert with_peer == without

@@ -61,6 +61,10 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"benchmark": {"memory_task": "cnn"}}, ("benchmark.memory_task = 'cnn'", "mnist_mlp")),
     ({"benchmark": {"learning_rates": {"cnn": [0.1]}}}, ("benchmark.tasks = 'cnn'", "mnist_mlp")),
     ({"benchmark": {"accuracy": 1}}, ("benchmark.accuracy = 1",)),
+    (
+        {"benchmark": {"tracking_methods": ["adam"]}},
+        ("tracking_methods: ", "'adam'", "sgd"),
+    ),
     ({"seeds": []}, ("seeds = []",)),
     ({"seeds": [0, 0]}, ("seeds = [0, 0]", "non-unique")),
     ({"seeds": [-1]}, ("seeds.0 = -1", "minimum of 0")),

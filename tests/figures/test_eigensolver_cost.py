@@ -17,6 +17,7 @@ def test_a_bar_and_a_floor_are_drawn_for_every_measured_method() -> None:
         "products": 20,
         "sine_largest_angle": 0.004,
         "floor_seconds": 0.5,
+        "training": "dom_sgd",
         "learning_rate": 0.01,
     }
     figure = plot_eigensolver_cost(pd.DataFrame([row | common for row in rows]))
@@ -25,7 +26,7 @@ def test_a_bar_and_a_floor_are_drawn_for_every_measured_method() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "sharpflat",
         "peer, less accurate",
-        "sharpflat, a step at lr 0.01",
+        "sharpflat, Dom-SGD step, lr 0.01",
     ]
     (floors,) = [line for line in axes.get_lines() if line.get_marker() == "|"]
     assert list(floors.get_xdata()) == [0.5] * 3

@@ -18,8 +18,8 @@ class CostRow:
     Attributes:
         task: The task's name.
         method: The method's name.
-        mode: ``"cold"``: a solve from nothing. ``"tracked"``: a training step along Bulk-SGD,
-            with the batch's gradient and the projected step.
+        mode: ``"cold"``: a solve from nothing. ``"tracked"``: a whole training step, with
+            the batch's gradient, the subspace's update and the projected step.
         setting: The method's own setting that was measured.
         products: Hessian-vector products; a mean over steps if tracked.
         seconds: Median over repeats if cold, mean over steps if tracked.
@@ -35,6 +35,7 @@ class CostRow:
         device: Where it ran.
         num_parameters: P.
         k: Dimension of the eigenspace.
+        training: Name of the projected method that trains, if tracked.
         learning_rate: Of the tracked run.
         note: What else there is to say.
     """
@@ -55,6 +56,7 @@ class CostRow:
     device: str
     num_parameters: int
     k: int
+    training: str | None = None
     learning_rate: float | None = None
     note: str = ""
 
@@ -114,6 +116,7 @@ class TrackingRow:
 
     Attributes:
         task: The task's name.
+        training: Name of the projected method that trains.
         learning_rate: Of the run.
         step: Step of the run, 0 at its start.
         products: Products used up to and with this step.
@@ -126,6 +129,7 @@ class TrackingRow:
     """
 
     task: str
+    training: str
     learning_rate: float
     step: int
     products: int

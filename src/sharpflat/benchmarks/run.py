@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from sharpflat.benchmarks.eigensolvers import Measured, compare
@@ -38,6 +39,8 @@ class BenchmarkSettings:
         accuracy: Largest accepted sine of the largest angle of a cold solve.
         repeats: Timed runs of each cold solve, and of a product.
         time_cap: Seconds that the search for a method's setting may take.
+        tracking_methods: Projected methods that train in tracked runs; the peer's cold solve, which
+            costs the same in a step of any, is timed along the first.
         tracking_steps: Steps of a tracked run.
         peer_steps: Steps of it at which the peer's cold solve is timed too.
         memory_task: Name of the task whose memory is measured; default none.
@@ -51,6 +54,7 @@ class BenchmarkSettings:
     accuracy: float = 0.01
     repeats: int = 5
     time_cap: float = 300.0
+    tracking_methods: tuple[str, ...] = ("bulk_sgd", "dom_sgd")
     tracking_steps: int = 200
     peer_steps: int = 3
     memory_task: str | None = None
@@ -96,29 +100,30 @@ def run(tasks: Sequence[BenchmarkTask], out: Path, *, settings: BenchmarkSetting
         log.info("%s: reference", task.name)
         reference = solve_reference(task, seed=settings.seed)
         references.append(reference.row)
-        product = measure_product(task, repeats=settings.repeats)
-        products.append(product)
+        one_product = measure_product(task, repeats=settings.repeats)
+        products.append(one_product)
         log.info("%s: cold solves", task.name)
         cold = compare(
             task,
             reference,
-            floor_seconds=product.floor_seconds,
+            floor_seconds=one_product.floor_seconds,
             accuracy=settings.accuracy,
             repeats=settings.repeats,
             time_cap=settings.time_cap,
             seed=settings.seed,
         )
         costs += [measured.row for measured in cold]
-        for learning_rate in task.learning_rates:
-            log.info("%s: tracking at learning rate %g", task.name, learning_rate)
+        for training, learning_rate in product(settings.tracking_methods, task.learning_rates):
+            log.info("%s: %s at learning rate %g", task.name, training, learning_rate)
             tracked, checked = track(
                 task,
+                training=training,
                 learning_rate=learning_rate,
                 steps=settings.tracking_steps,
                 batch_size=settings.batch_size,
-                floor_seconds=product.floor_seconds,
+                floor_seconds=one_product.floor_seconds,
                 seed=settings.seed,
-                peer=_cold_peer(cold),
+                peer=_cold_peer(cold) if training == settings.tracking_methods[0] else None,
                 peer_steps=settings.peer_steps,
             )
             costs += tracked

@@ -16,6 +16,8 @@ from sharpflat.benchmarks.rows import CostRow, TrackingRow
 from sharpflat.benchmarks.task import BenchmarkTask
 from sharpflat.benchmarks.timing import ProductCounter, timed
 from sharpflat.curvature import DominantSubspace, HessianOperator, top_eigenpairs
+from sharpflat.methods import Method as TrainingMethod
+from sharpflat.methods import parse_method
 from sharpflat.optim import ProjectedOptimizer
 from sharpflat.tasks.data import Inputs
 
@@ -42,8 +44,10 @@ class ColdPeer:
 
 @dataclass
 class _Run:
-    """What is collected along a run."""
+    """What trains, and what is collected along the run."""
 
+    training: TrainingMethod
+    learning_rate: float
     seconds: list[float] = field(default_factory=list)
     products: list[int] = field(default_factory=list)
     estimates: list[float] = field(default_factory=list)
@@ -56,6 +60,7 @@ class _Run:
 def track(
     task: BenchmarkTask,
     *,
+    training: str,
     learning_rate: float,
     steps: int,
     batch_size: int,
@@ -64,14 +69,15 @@ def track(
     peer: ColdPeer | None = None,
     peer_steps: int = 3,
 ) -> tuple[list[CostRow], list[TrackingRow]]:
-    """Measure Bulk-SGD with a tracked subspace, and a peer's cold solve at a few of its steps.
+    """Measure training with a tracked subspace, and a peer's cold solve at a few of its steps.
 
     A step is timed whole: the batch's gradient, the subspace's update, the projected step. The
     subspace's first, cold solve and all that measures the truth are left out.
 
     Args:
         task: Where the run starts; its model is left as it is.
-        learning_rate: Of Bulk-SGD.
+        training: Name of the projected method that trains.
+        learning_rate: Its learning rate.
         steps: Steps.
         batch_size: Samples a batch.
         floor_seconds: Least time of one product.
@@ -83,22 +89,21 @@ def track(
         A row of costs for the run and one for the peer, and a row for every checked step.
     """
     start = task.theta()
-    run = _Run()
+    run = _Run(parse_method(training), learning_rate)
     try:
-        tolerance = _track(task, run, learning_rate, steps, batch_size, seed, peer, peer_steps)
+        tolerance = _track(task, run, steps, batch_size, seed, peer, peer_steps)
     finally:
         task.move_to(start)
         task.model.zero_grad()
-    rows = [_tracked_row(task, run, learning_rate, floor_seconds, tolerance)]
+    rows = [_tracked_row(task, run, floor_seconds, tolerance)]
     if peer is not None and run.peer_seconds:
-        rows.append(_peer_row(task, run, learning_rate, floor_seconds, peer))
+        rows.append(_peer_row(task, run, floor_seconds, peer))
     return rows, run.checks
 
 
 def _track(
     task: BenchmarkTask,
     run: _Run,
-    learning_rate: float,
     steps: int,
     batch_size: int,
     seed: int,
@@ -108,10 +113,10 @@ def _track(
     operator = task.hessian()
     subspace = DominantSubspace(operator, task.k, seed=seed)
     optimizer = ProjectedOptimizer(
-        torch.optim.SGD(task.parameters, lr=learning_rate),
+        torch.optim.SGD(task.parameters, lr=run.learning_rate),
         subspace,
-        dom_weight=0.0,
-        bulk_weight=1.0,
+        dom_weight=run.training.dom_weight,
+        bulk_weight=run.training.bulk_weight,
     )
     subspace.update()
     batches = task.batches(batch_size, seed=seed)
@@ -119,7 +124,7 @@ def _track(
     for step in range(steps):
         batch = next(batches)
         if peer is not None and step in with_peer:
-            _peer_step(task, run, operator, peer, batch, learning_rate, seed)
+            _peer_step(task, run, operator, peer, batch, seed)
         before = subspace.num_matvecs
         theta = operator.theta()
         _, seconds = timed(partial(_step, task, optimizer, batch), task.device)
@@ -127,7 +132,7 @@ def _track(
         run.products.append(subspace.num_matvecs - before)
         run.estimates.append(subspace.error_estimate)
         if step % CHECK_EVERY == 0:
-            run.checks.append(_check(task, run, subspace, theta, learning_rate, step, seed))
+            run.checks.append(_check(task, run, subspace, theta, step, seed))
     return subspace.tol
 
 
@@ -143,7 +148,6 @@ def _check(
     run: _Run,
     subspace: DominantSubspace,
     theta: Tensor,
-    learning_rate: float,
     step: int,
     seed: int,
 ) -> TrackingRow:
@@ -158,7 +162,8 @@ def _check(
     angles = sines(subspace.basis, truth.eigenvectors.double())
     return TrackingRow(
         task=task.name,
-        learning_rate=learning_rate,
+        training=run.training.name,
+        learning_rate=run.learning_rate,
         step=step,
         products=sum(run.products),
         error_estimate=subspace.error_estimate,
@@ -176,22 +181,24 @@ def _peer_step(
     operator: HessianOperator,
     peer: ColdPeer,
     batch: tuple[Inputs, Tensor],
-    learning_rate: float,
     seed: int,
 ) -> None:
     """Time the same training step with the peer's solve, and take it back."""
     theta, counter = task.theta(), ProductCounter()
 
-    def step() -> Tensor:
+    def solve_and_step() -> Tensor:
         inputs, targets = batch
         loss = task.loss(task.outputs(inputs), targets)
         gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, task.parameters)])
         basis = peer.method.solve(task, peer.value, seed, counter).eigenvectors.to(gradient)
-        task.move_to(theta - learning_rate * (gradient - basis @ (basis.T @ gradient)))
+        dominant = basis @ (basis.T @ gradient)
+        bulk = gradient - dominant
+        step = run.training.dom_weight * dominant + run.training.bulk_weight * bulk
+        task.move_to(theta - run.learning_rate * step)
         return basis
 
     with surroundings():
-        basis, seconds = timed(step, task.device)
+        basis, seconds = timed(solve_and_step, task.device)
     task.move_to(theta)
     truth = top_eigenpairs(operator, task.k, tol=CHECK_TOLERANCE, seed=seed)
     run.peer_seconds.append(seconds)
@@ -199,9 +206,7 @@ def _peer_step(
     run.peer_sines.append(largest_sine(basis, truth.eigenvectors.double()))
 
 
-def _tracked_row(
-    task: BenchmarkTask, run: _Run, learning_rate: float, floor_seconds: float, tolerance: float
-) -> CostRow:
+def _tracked_row(task: BenchmarkTask, run: _Run, floor_seconds: float, tolerance: float) -> CostRow:
     products = fmean(run.products)
     stretches = _stretches(run.seconds)
     worst = max(check.sine_largest_angle for check in run.checks)
@@ -224,7 +229,8 @@ def _tracked_row(
         device=str(task.device),
         num_parameters=task.num_parameters,
         k=task.k,
-        learning_rate=learning_rate,
+        training=run.training.name,
+        learning_rate=run.learning_rate,
         note=note if unsure else "",
     )
 
@@ -234,9 +240,7 @@ def _stretches(seconds: Sequence[float]) -> list[float]:
     return [fmean(seconds[i : i + CHECK_EVERY]) for i in range(0, len(seconds), CHECK_EVERY)]
 
 
-def _peer_row(
-    task: BenchmarkTask, run: _Run, learning_rate: float, floor_seconds: float, peer: ColdPeer
-) -> CostRow:
+def _peer_row(task: BenchmarkTask, run: _Run, floor_seconds: float, peer: ColdPeer) -> CostRow:
     products = fmean(run.peer_products)
     return CostRow(
         task=task.name,
@@ -254,6 +258,7 @@ def _peer_row(
         device=str(task.device),
         num_parameters=task.num_parameters,
         k=task.k,
-        learning_rate=learning_rate,
+        training=run.training.name,
+        learning_rate=run.learning_rate,
         note=f"timed in {len(run.peer_seconds)} steps",
     )

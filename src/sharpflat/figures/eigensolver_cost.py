@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sharpflat.figures.style import PAGE_WIDTH, SERIES_COLOURS, TASK_LABELS, apply_style
+from sharpflat.methods import LABELS
 
 OURS, PEERS, UNREACHED = SERIES_COLOURS[0], "#9a9a9a", "#e3e3e3"
 FLOOR = "#e69f00"
@@ -81,4 +82,5 @@ def _name(row: Mapping[Hashable, Any]) -> str:
     unreached = "" if row["reached"] else ", less accurate"
     if row["mode"] == "cold":
         return f"{row['method']}{unreached}"
-    return f"{row['method']}, a step at lr {row['learning_rate']:g}{unreached}"
+    training = LABELS.get(row["training"], row["training"])
+    return f"{row['method']}, {training} step, lr {row['learning_rate']:g}{unreached}"
