@@ -94,11 +94,14 @@ def test_a_subset_is_the_first_samples(mirror: Path) -> None:
 
 
 def test_the_fingerprint_is_of_contents(images: Arrays, mirror: Path, tmp_path: Path) -> None:
-    """Oracles: the same arrays in a file of other bytes, and arrays that differ in one label."""
+    """Oracles: the same arrays in a file of other bytes, another scale, another label."""
     first = load("mnist5k", mirror / "mnist5k.npz").fingerprint
     np.savez_compressed(tmp_path / "same.npz", **images)
     assert load("mnist5k", tmp_path / "same.npz").fingerprint == first
-    DATASETS["mnist5k"] = replace(DATASETS["mnist5k"], fingerprints={})
+    entry = DATASETS["mnist5k"]
+    DATASETS["mnist5k"] = replace(entry, std=(0.25,))
+    assert load("mnist5k", tmp_path / "same.npz").fingerprint != first
+    DATASETS["mnist5k"] = replace(entry, fingerprints={})
     images["y_train"][0] += 1
     write_arrays(tmp_path / "other.npz", images)
     assert load("mnist5k", tmp_path / "other.npz").fingerprint != first

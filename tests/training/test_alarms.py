@@ -98,6 +98,46 @@ def test_steps_on_a_subspace_beyond_its_tolerance_are_counted(
     assert found == {"bulk": 10, "interval": 0, "sgd": 0}
 
 
+def test_divergence_is_a_result_and_no_alarm(
+    short: PrefixRecord, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the step at which the run diverged: recorded, and the only one not checked."""
+    record = replace(short, learning_rate=0.5, divergence_factor=1.5, record_every=1)
+    checked: list[float] = []
+    monkeypatch.setattr(
+        Alarms, "check_record", lambda self, state, row: checked.append(row["step"])
+    )
+    train_prefix(record, data=digits, folder=tmp_path, device=CPU)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["status"] == "diverged"
+    assert (tmp_path / "trajectory.csv").read_text().count("\n") == 1 + len(checked) + 1
+    assert checked == list(range(summary["last_step"]))
+
+
+def test_alarms_go_on_counting_after_a_kill(
+    short: PrefixRecord, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the run that nobody killed."""
+    _limit_products(monkeypatch)
+    keeping = Keeping(checkpoint_every=3)
+    whole = _train(short, digits, tmp_path / "whole")
+    batch_loss = TrainingState.batch_loss
+
+    def killed(state: TrainingState, step: int) -> torch.Tensor:
+        if step == 8:
+            raise KeyboardInterrupt
+        return batch_loss(state, step)
+
+    monkeypatch.setattr(TrainingState, "batch_loss", killed)
+    folder = tmp_path / "killed"
+    with pytest.raises(KeyboardInterrupt):
+        train_prefix(short, data=digits, folder=folder, device=CPU, keeping=keeping)
+    monkeypatch.setattr(TrainingState, "batch_loss", batch_loss)
+    assert (folder / "resume.pt").exists()
+    assert _train(short, digits, folder) == whole
+    assert whole["not_converged"]["steps"] == 3
+
+
 def test_an_alarm_counts_its_steps_and_keeps_the_worst() -> None:
     alarms = Alarms(actions=dict.fromkeys(ALARMS, "record"), tolerance=0.1, found={})
     for step, error in ((3, 0.2), (4, 0.05), (5, 0.4), (6, 0.3)):

@@ -238,7 +238,15 @@ def test_results_without_their_checkpoint_are_trained_again(
     assert (trained / "trajectory.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize("refresh", ["adaptive", "every_step", 3])
+@pytest.mark.parametrize(
+    ("refresh", "weights"),
+    [
+        ("adaptive", {"dom_weight": 0.0}),
+        ("adaptive", {"bulk_weight": 0.0}),
+        ("every_step", {"dom_weight": 0.0}),
+        (3, {"dom_weight": 0.0}),
+    ],
+)
 def test_a_killed_run_goes_on_to_the_same_bytes(
     trained: Path,
     prefix_record: PrefixRecord,
@@ -246,9 +254,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     refresh: str | int,
+    weights: dict[str, float],
 ) -> None:
     """Oracle: the run that nobody killed. Killed before, between and after checkpoints."""
-    record = run_record(prefix_record, dom_weight=0.0, refresh=refresh)
+    record = run_record(prefix_record, **weights, refresh=refresh)
     _train(record, digits, trained, tmp_path / "whole")
     keeping = Keeping(snapshots=4, checkpoint_every=3)
     left = 0

@@ -8,6 +8,12 @@ and the rate at which it turned before; an update sums the predicted errors and,
 tolerance, multiplies the vectors that hold most of it, one product each. Every product also shows
 how wrong its vector was, which corrects the vector and the rate.
 
+Movement inside the Dominant subspace, as Dom-SGD's, turns it too fast for that: every vector would
+need a product in every step. But it has k directions only. So the tracker learns, from the same
+corrections, how the vectors turn along each of them, and turns them with the parameters; rates and
+predicted errors are then those of what is left. This is a secant method for the derivative of the
+eigenspace, and costs no product.
+
 The error is predicted, not bounded: it is held on average, and a step may pass the tolerance where
 single steps turn the eigenspace by several times as much. ``refresh`` gives pairs with residuals.
 """
@@ -57,6 +63,9 @@ class MovingOperator(SymmetricOperator, Protocol):
 
 class DominantSubspace:
     """The span of the top k eigenvectors of a curvature operator along training.
+
+    Holds k + 2 vectors of length P, and k² more once movement inside the subspace is seen (80 MB
+    for k = 10 and P = 200,000 in float32).
 
     Args:
         operator: The curvature, read at the model's parameters of the moment.

@@ -27,7 +27,8 @@ class TrackedVectors:
     Movement inside the Dominant subspace turns it most, and its k directions are soon all known:
     ``slopes[j, i]`` is how vector i turns per unit of movement along vector j, learned from every
     correction by Broyden's update. The vectors follow it, and ``rates`` are those of what is left.
-    Along Dom-SGD on the MNIST MLP at learning rate 0.01 that is 0.004 of 0.09 a step.
+    Along Dom-SGD on the MNIST MLP at learning rate 0.01 a step turns the subspace by 0.09, of which
+    0.03 is left after 10 steps of learning and 0.005 after 120.
     """
 
     block: Tensor  # (P, k + OVERSAMPLING)
