@@ -215,6 +215,8 @@ def test_small_and_odd_spectra(sine, name, refresh):
     rows = walk(subspace, sine, 60, 0.01)
     assert torch.allclose(subspace.basis.T @ subspace.basis, torch.eye(k, dtype=torch.float64))
     assert all(math.isfinite(estimate) for _, estimate, _ in rows)
+    if k == len(eigenvalues) and refresh == "adaptive":
+        assert sum(products for *_, products in rows[2:]) <= 5 * k  # the whole space does not turn
     if eigenvalues.any():
         assert max(truth for truth, *_ in rows) <= 1.5 * subspace.tol + 0.01 * (refresh == 3)
 
@@ -333,6 +335,8 @@ def test_a_jump_along_learned_slopes_is_noticed(sine):
     assert sine(subspace.operator.vectors()[:, :K], subspace.basis) > 1
     subspace.update()
     assert sine(subspace.operator.vectors()[:, :K], subspace.basis) <= 1.5 * subspace.tol
+    rows = walk_inside(subspace, sine, 60)
+    assert max(truth for truth, *_ in rows) <= 1.5 * subspace.tol
 
 
 @pytest.mark.parametrize("refresh", ["adaptive", "every_step", 3])
@@ -385,6 +389,17 @@ def test_diverged_parameters(sine, refresh, bad):
     subspace.operator.parameters[0].fill_(bad)
     with pytest.raises(NonFiniteProductError):
         subspace.update()
+
+
+def test_a_failed_update_fails_again(sine):
+    """Oracle: the documented error, as often as an update is asked for at the same parameters."""
+    subspace = DominantSubspace(RotatingMatrix(), K)
+    walk(subspace, sine, 5, 0.005)
+    subspace.operator.eigenvalues = OUTLIERS * math.inf
+    subspace.operator.move(1.0)
+    for _ in range(2):
+        with pytest.raises(NonFiniteProductError):
+            subspace.update()
 
 
 @pytest.mark.parametrize("updates_before", range(1, 25))

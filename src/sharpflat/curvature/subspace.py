@@ -65,7 +65,7 @@ class DominantSubspace:
     """The span of the top k eigenvectors of a curvature operator along training.
 
     Holds k + 2 vectors of length P, and k² more once movement inside the subspace is seen (80 MB
-    for k = 10 and P = 200,000 in float32).
+    for k = 10 and P = 200,000 in float32; three times that during a full check).
 
     Args:
         operator: The curvature, read at the model's parameters of the moment.
@@ -106,7 +106,8 @@ class DominantSubspace:
         self.num_matvecs = 0
         self._updates = 0
         self._last_check = 0
-        self._last_theta: Tensor | None = None
+        self._last_theta: Tensor | None = None  # of the last update that succeeded
+        self._followed_theta: Tensor | None = None  # where the vectors have been turned to
         self._check_interval = FIRST_CHECK
         self._tracked: TrackedVectors | None = None
 
@@ -167,13 +168,14 @@ class DominantSubspace:
         else:
             self._tracked.error_estimate = self._tracked.error_at(theta)
         self._updates += 1
+        self._last_theta = theta
 
     def _follow(self, theta: Tensor) -> None:
         """Between products the adaptive policy turns the basis; an interval leaves it in place."""
         if self._tracked is not None and self.refresh_policy == "adaptive":
-            assert self._last_theta is not None
-            self._tracked.follow(theta - self._last_theta)
-        self._last_theta = theta
+            assert self._followed_theta is not None
+            self._tracked.follow(theta - self._followed_theta)
+        self._followed_theta = theta
 
     def refresh(self) -> EigenResult:
         """Converge at the parameters of the moment, whatever the policy.
@@ -213,6 +215,7 @@ class DominantSubspace:
                 self._adapt_check_interval(surprise)
         self._tracked = after
         self._last_check = self._updates
+        self._last_theta = theta
         return found
 
     def _adapt_check_interval(self, surprise: float) -> None:
@@ -255,7 +258,7 @@ class DominantSubspace:
         self.num_matvecs = state["num_matvecs"]
         self._updates = state["updates"]
         self._last_check = state["last_check"]
-        self._last_theta = state["last_theta"]
+        self._last_theta = self._followed_theta = state["last_theta"]
         self._check_interval = state["check_interval"]
         tracked = copy.deepcopy(state["tracked"])
         self._tracked = None if tracked is None else TrackedVectors(**tracked)

@@ -11,8 +11,8 @@ from sharpflat.curvature.krylov import NonFiniteProductError, SymmetricOperator
 
 #: Predicted error from which a prediction linear in distance is void: the solve starts afresh.
 JUMP = 0.6
-#: Share of all movement that must lie in the Dominant subspace for its slopes to be learned: a
-#: lower one could remove less than its square, 1 %, of the turns.
+#: Share of all movement that must lie in the Dominant subspace for its slopes to be learned. The
+#: gain goes with its square: below this share they would learn next to nothing, for k² vectors.
 NEGLIGIBLE_MOVE = 0.1
 
 
@@ -67,10 +67,11 @@ class TrackedVectors:
     def jumped(self, theta: Tensor) -> bool:
         """Whether the curvature at θ has too little to do with that where it was last known.
 
-        A turn counts as what it is after one correction: beside a small gap the vectors turn much
-        where the curvature changes little, and the block holds both sides of that gap.
+        Beside a small gap vectors turn much where the curvature changes little, and the block holds
+        both sides of that gap: each counts by its gap from the bulk's centre on, the widest whole.
         """
-        turned = self.errors_at(theta) * (1 - self._left)
+        gaps = 1 - self._left
+        turned = self.errors_at(theta) * gaps / gaps.max().clamp_min(1e-12)
         # "not <=", so that parameters that are not numbers are not mistaken for near ones.
         return not torch.linalg.vector_norm(turned) <= JUMP
 
@@ -84,20 +85,28 @@ class TrackedVectors:
     def _left(self) -> Tensor:
         """Share of each vector's error that one correction may leave, ``(k,)``."""
         centre, half_width = self._bulk
-        return (half_width / (self.eigenvalues - centre).clamp_min(1e-12)).clamp(max=1.0)
+        left = (half_width / (self.eigenvalues - centre).clamp_min(1e-12)).clamp(max=1.0)
+        return left.nan_to_num(nan=0.0)  # k = P: there is no bulk
 
     def follow(self, step: Tensor) -> None:
-        """Turn with the parameters' ``step``, ``(P,)``, as the slopes predict."""
+        """Turn with the parameters' ``step``, ``(P,)``, as the slopes predict.
+
+        A turn too large for that is left out, forgotten, and counts to what the vector turns.
+        """
         k = len(self.eigenvalues)
         along = self.block[:, :k].T @ step
         self.moves = self.moves + along.to(self.moves)[:, None]
         if self.slopes is None:
             return
         turns = (along @ self.slopes.flatten(1)).view(k, -1).T
-        if torch.linalg.vector_norm(turns) <= JUMP:
-            self._replace(self.block[:, :k] + turns)
-        else:  # or not a number
-            self.slopes, self.start_errors = None, torch.ones_like(self.start_errors)
+        norms = torch.linalg.vector_norm(turns, dim=0)
+        void = ~(norms <= JUMP)  # or not a number
+        if bool(void.any()):
+            turns, self.slopes[:, void] = turns.masked_fill(void, 0.0), 0.0
+            left_out = (norms / torch.linalg.vector_norm(step)).masked_fill(~void, 0.0)
+            if self.rates is not None:
+                self.rates = torch.hypot(self.rates, left_out.to(self.rates))
+        self._replace(self.block[:, :k] + turns)
 
     def _replace(self, vectors: Tensor) -> None:
         """Put nearly orthonormal vectors ``(P, k)`` in place of the first k.
@@ -114,7 +123,7 @@ class TrackedVectors:
         """Broyden's update of the slopes of chosen vectors, whose ``corrections`` are ``(P, m)``.
 
         The step's norm is that of all movement, so that what a step outside the subspace did is
-        not laid to the little of it inside.
+        not laid to the little of it inside. Corrections too large to be linear teach nothing.
         """
         moves = self.moves[:, chosen]
         self.moves = self.moves.index_fill(1, chosen, 0.0)
@@ -124,7 +133,9 @@ class TrackedVectors:
                 return
             k, num_parameters = len(self.eigenvalues), len(self.block)
             self.slopes = self.block.new_zeros(k, k, num_parameters)
-        gains = torch.where(distances > 0, moves / distances**2, 0.0).to(self.slopes)
+        squares = torch.maximum(distances**2, (moves**2).sum(0))
+        small = torch.linalg.vector_norm(corrections, dim=0).to(moves) <= JUMP
+        gains = torch.where(small & (distances > 0), moves / squares, 0.0).to(self.slopes)
         for column, index in enumerate(chosen.tolist()):
             self.slopes[:, index].addr_(gains[:, column], corrections[:, column])
 
@@ -134,14 +145,12 @@ class TrackedVectors:
         Args:
             before: The vectors that were tracked until this check.
             theta: Where it was made.
-            rates_too: Whether the distance was small enough to tell the rates.
+            rates_too: Whether the distance was small enough to tell the rates. If not, and if what
+                was found is large, nothing that was learned is kept.
 
         Returns:
             Found over predicted error before the check.
         """
-        self.rates = before.rates
-        self.turn_calibration = before.turn_calibration
-        self.left_calibration = before.left_calibration
         k = len(self.eigenvalues)
         old, new = before.block[:, :k], self.block[:, :k]
         # What was found has an error too, at a right angle to the step towards it.
@@ -152,6 +161,8 @@ class TrackedVectors:
         moved = distances > 0
         if not rates_too and torch.linalg.vector_norm(found) > JUMP:
             return surprise
+        self.turn_calibration = before.turn_calibration
+        self.left_calibration = before.left_calibration
         overlap = old.T @ new
         before._learn_slopes(torch.arange(k), new @ overlap.T - old, distances)
         if before.slopes is not None:
