@@ -1,6 +1,7 @@
 """What a configuration accepts, and the messages of what it refuses."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,12 @@ def test_the_paper_tier_is_the_full_protocol() -> None:
     assert count_parameters(setting.model, DATASETS[setting.dataset], sizes) == 199_210
 
 
-def test_one_seed_of_the_paper_tier_differs_in_nothing_else() -> None:
+def test_one_seed_of_the_paper_tier_differs_in_seed_and_steps_alone() -> None:
     changes = yaml.safe_load((ROOT / "workflow/config/paper_one_seed.yaml").read_text())
     (cell,) = read_tier("paper", ROOT, changes).figures["dom_bulk"].cells
     full = read_tier("paper", ROOT).figures["dom_bulk"].cells[0]
-    assert cell == full
+    assert replace(cell.after, steps=full.after.steps) == full.after
+    assert cell.after.steps == 8000
 
 
 def test_the_resolved_configuration_reads_back_equal(tmp_path: Path) -> None:
