@@ -2,75 +2,15 @@
 
 import copy
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from curvature.rotating import OUTLIERS, K, RotatingMatrix, walk
+from torch import nn
 
 from sharpflat.curvature import DominantSubspace, HessianOperator, NonFiniteProductError
 from sharpflat.tasks.losses import mse
-
-OUTLIERS = torch.cat(
-    [
-        torch.tensor([20.0, 14.0, 11.0, 7.0, 5.0], dtype=torch.float64),
-        torch.linspace(-0.5, 1, 55, dtype=torch.float64),
-    ]
-)
-K = 5
-Sine = Callable[[Tensor, Tensor], float]
-
-
-class RotatingMatrix:
-    """``H(θ) = U diag(λ) Uᵀ`` where ``U = exp(Σ_j θ_j A_j)`` with fixed skew-symmetric ``A_j``.
-
-    Its eigenvectors are the columns of U: they turn by about ``‖Δθ‖`` in random directions.
-    """
-
-    def __init__(self, eigenvalues: Tensor = OUTLIERS) -> None:
-        size = len(eigenvalues)
-        self.eigenvalues = eigenvalues
-        self.shape = (size, size)
-        self.dtype, self.device = torch.float64, torch.device("cpu")
-        generator = torch.Generator().manual_seed(7)
-        noise = torch.randn(size, size, size, generator=generator, dtype=torch.float64)
-        self.generators = (noise - noise.mT) / (2 * size) ** 0.5
-        self.parameters = (torch.zeros(size, dtype=torch.float64),)
-        self.products = 0
-
-    def theta(self) -> Tensor:
-        return self.parameters[0].clone()
-
-    def vectors(self) -> Tensor:
-        return torch.linalg.matrix_exp(torch.einsum("j,jab->ab", self.theta(), self.generators))
-
-    def matmat(self, V: Tensor) -> Tensor:
-        self.products += V.shape[1]
-        U = self.vectors()
-        return U @ (self.eigenvalues[:, None] * (U.T @ V))
-
-    def move(self, distance: float) -> None:
-        """A step of this length in a random direction."""
-        step = torch.randn(self.shape[0], dtype=torch.float64)
-        self.parameters[0].add_(distance * step / torch.linalg.vector_norm(step))
-
-    def jump(self) -> None:
-        """To parameters that have nothing to do with those before."""
-        self.parameters[0].copy_(torch.randn(self.shape[0], dtype=torch.float64))
-
-
-def walk(subspace: DominantSubspace, sine: Sine, steps: int, distance: float) -> list[list[float]]:
-    """A random walk; a row (true error, estimate, products) for each update."""
-    operator = subspace.operator
-    rows = []
-    for _ in range(steps):
-        operator.move(distance)
-        before = subspace.num_matvecs
-        subspace.update()
-        truth = sine(operator.vectors()[:, : subspace.k], subspace.basis)
-        rows.append([truth, subspace.error_estimate, subspace.num_matvecs - before])
-    return rows
 
 
 @pytest.mark.parametrize("distance", [0.001, 0.005, 0.01, 0.02])
@@ -256,87 +196,6 @@ def test_constant_hessian_is_cheap(sine):
     rows = walk(subspace, sine, 200, 0.05)
     assert max(truth for truth, *_ in rows) <= subspace.tol
     assert sum(row[2] for row in rows[2:]) <= 100
-
-
-TWINS = OUTLIERS.clone()
-TWINS[1] = TWINS[2]
-
-
-def walk_inside(subspace: DominantSubspace, sine: Sine, steps: int) -> list[list[float]]:
-    """As :func:`walk`, inside the Dominant subspace around one point, as Dom-SGD with its noise."""
-    operator, home = subspace.operator, subspace.operator.theta()
-    rows = []
-    for _ in range(steps):
-        V = operator.vectors()[:, : subspace.k]
-        back = home - operator.theta()
-        operator.parameters[0].add_(
-            V @ (0.02 * torch.randn(subspace.k, dtype=V.dtype)) + 0.5 * back
-        )
-        before = subspace.num_matvecs
-        subspace.update()
-        truth = sine(operator.vectors()[:, : subspace.k], subspace.basis)
-        rows.append([truth, subspace.error_estimate, subspace.num_matvecs - before])
-    return rows
-
-
-@pytest.mark.parametrize("eigenvalues", [OUTLIERS, TWINS], ids=["distinct", "twins"])
-def test_dominant_movement_is_learned(sine, monkeypatch, eigenvalues):
-    """Oracles: the eigenvectors U(θ), and the same walk of a tracker that learns no slopes."""
-    learning = DominantSubspace(RotatingMatrix(eigenvalues), K)
-    random = torch.get_rng_state()
-    rows = walk_inside(learning, sine, 200)
-    torch.set_rng_state(random)
-    monkeypatch.setattr("sharpflat.curvature.tracked.NEGLIGIBLE_MOVE", math.inf)
-    without = DominantSubspace(RotatingMatrix(eigenvalues), K)
-    rows_without = walk_inside(without, sine, 200)
-    for late in (rows[100:], rows_without[100:]):
-        assert max(truth for truth, *_ in late) <= 1.5 * learning.tol
-    assert 5 * sum(row[2] for row in rows[100:]) < sum(row[2] for row in rows_without[100:])
-    estimated, true = (sum(row[i] for row in rows[100:]) for i in (1, 0))
-    assert 1 / 3 <= estimated / true <= 3
-
-
-def test_slopes_are_derivatives(sine):
-    """Oracle: at θ = 0, ``∂U/∂θ_j = A_j U``; of it the part outside the Dominant subspace."""
-    subspace = DominantSubspace(RotatingMatrix(), K, tol=2e-5)
-    operator = subspace.operator
-    for _ in range(60):
-        step = torch.zeros(60, dtype=torch.float64)
-        step[:K] = 1e-3 * torch.randn(K)  # U(0) is the identity
-        operator.parameters[0].copy_(step)
-        subspace.update()
-    operator.parameters[0].zero_()
-    subspace.refresh()
-    slopes = subspace.state_dict()["tracked"]["slopes"]
-    signs = subspace.basis.diagonal().sign()
-    slopes = signs[:, None, None] * signs[:, None] * slopes
-    expected = operator.generators[:K, :, :K].mT  # [j, i, p] = (A_j)_pi
-    outside = slopes[:, :, K:] - expected[:, :, K:]
-    assert torch.linalg.vector_norm(outside) < 0.05 * torch.linalg.vector_norm(expected[:, :, K:])
-
-
-def test_bulk_movement_needs_no_slopes(sine):
-    """Oracle: the state itself; slopes would take k² vectors."""
-    subspace = DominantSubspace(RotatingMatrix(), K)
-    for _ in range(50):
-        step = torch.randn(60, dtype=torch.float64)
-        V = subspace.operator.vectors()[:, :K]
-        step = step - V @ (V.T @ step)
-        subspace.operator.parameters[0].add_(0.01 * step / torch.linalg.vector_norm(step))
-        subspace.update()
-    assert subspace.state_dict()["tracked"]["slopes"] is None
-
-
-def test_a_jump_along_learned_slopes_is_noticed(sine):
-    """Oracle: the eigenvectors far along a Dominant direction, where no slope tells them."""
-    subspace = DominantSubspace(RotatingMatrix(), K)
-    walk_inside(subspace, sine, 60)
-    subspace.operator.parameters[0].add_(5 * subspace.basis[:, 0])
-    assert sine(subspace.operator.vectors()[:, :K], subspace.basis) > 1
-    subspace.update()
-    assert sine(subspace.operator.vectors()[:, :K], subspace.basis) <= 1.5 * subspace.tol
-    rows = walk_inside(subspace, sine, 60)
-    assert max(truth for truth, *_ in rows) <= 1.5 * subspace.tol
 
 
 @pytest.mark.parametrize("refresh", ["adaptive", "every_step", 3])
