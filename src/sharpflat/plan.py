@@ -35,7 +35,10 @@ class FigureRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Generic[Record]):
-    """Records of one data set, model and loss that are trained in one process."""
+    """Records of one data set, model and loss that are trained in one process.
+
+    The same figures show them all, so that no figure trains what it does not show.
+    """
 
     records: tuple[Record, ...]
 
@@ -68,8 +71,7 @@ def figure_runs(config: Config, figure: Figure) -> tuple[FigureRun, ...]:
 
 def all_runs(config: Config) -> tuple[RunRecord, ...]:
     """The runs of all figures, each once, in the order in which figures first ask for them."""
-    runs = (run.record for figure in config.figures.values() for run in figure_runs(config, figure))
-    return tuple(dict.fromkeys(runs))
+    return tuple(_shown(config, lambda run: run))
 
 
 def all_prefixes(config: Config) -> tuple[PrefixRecord, ...]:
@@ -79,9 +81,10 @@ def all_prefixes(config: Config) -> tuple[PrefixRecord, ...]:
 
 def run_jobs(config: Config) -> tuple[Job[RunRecord], ...]:
     """The jobs that train all runs."""
+    shown = _shown(config, lambda run: run)
     kinds: dict[tuple[str, ...], list[RunRecord]] = {}
-    for run in all_runs(config):
-        kinds.setdefault(_kind(run.prefix), []).append(run)
+    for run, figures in shown.items():
+        kinds.setdefault((*_kind(run.prefix), *figures), []).append(run)
     return tuple(
         Job(records=chunk)
         for runs in kinds.values()
@@ -91,9 +94,10 @@ def run_jobs(config: Config) -> tuple[Job[RunRecord], ...]:
 
 def prefix_jobs(config: Config) -> tuple[Job[PrefixRecord], ...]:
     """The jobs that train all prefixes."""
+    shown = _shown(config, lambda run: run.prefix)
     kinds: dict[tuple[str, ...], list[PrefixRecord]] = {}
-    for prefix in all_prefixes(config):
-        kinds.setdefault(_kind(prefix), []).append(prefix)
+    for prefix, figures in shown.items():
+        kinds.setdefault((*_kind(prefix), *figures), []).append(prefix)
     return tuple(
         Job(records=chunk)
         for prefixes in kinds.values()
@@ -113,17 +117,23 @@ def snapshots(config: Config) -> dict[str, int]:
 
 def runs_csv(config: Config) -> str:
     """The list of runs as CSV, one row a run, with the figures that show it."""
-    shown: dict[str, list[str]] = {}
-    for figure in config.figures.values():
-        for run in figure_runs(config, figure):
-            shown.setdefault(run.record.id, []).append(figure.name)
-    rows = [{**flat(run), "figures": " ".join(shown[run.id])} for run in all_runs(config)]
+    shown = _shown(config, lambda run: run)
+    rows = [{**flat(run), "figures": " ".join(figures)} for run, figures in shown.items()]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _shown(config: Config, part: Callable[[RunRecord], Record]) -> dict[Record, tuple[str, ...]]:
+    """Names of the figures that show a record, in the order in which figures first ask for it."""
+    shown: dict[Record, dict[str, None]] = {}
+    for figure in config.figures.values():
+        for run in figure_runs(config, figure):
+            shown.setdefault(part(run.record), {})[figure.name] = None
+    return {record: tuple(figures) for record, figures in shown.items()}
 
 
 def _record(cell: Cell, method: Method, seed: int) -> RunRecord:

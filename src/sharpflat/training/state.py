@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sharpflat.curvature import DominantSubspace, HessianOperator
 from sharpflat.records import PrefixRecord
+from sharpflat.sources import training_code_hash
 from sharpflat.tasks.data import Dataset, load
 from sharpflat.tasks.losses import load_loss
 from sharpflat.tasks.models import build_model
@@ -28,6 +29,7 @@ class TrainingState:
     dataset: Dataset
     order: BatchOrder
     hessian: HessianOperator
+    code: str
 
     def batch_loss(self, step: int) -> Tensor:
         """Loss of a step's mini-batch, with its graph."""
@@ -87,6 +89,7 @@ def initial_state(record: PrefixRecord, data: Path, *, device: torch.device) -> 
         dataset=dataset,
         order=order,
         hessian=HessianOperator(model, loss_fn, inputs, targets),
+        code=training_code_hash(record),
     )
 
 

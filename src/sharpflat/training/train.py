@@ -13,7 +13,6 @@ import torch
 
 from sharpflat.optim import ProjectedOptimizer
 from sharpflat.records import PrefixRecord, RunRecord
-from sharpflat.sources import training_code_hash
 from sharpflat.training.alarms import ALARMS, Action
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from sharpflat.training.loop import Progress, Stretch
@@ -183,7 +182,7 @@ def _snapshots(keeping: Keeping) -> tuple[str, ...]:
 
 
 def _key(name: str, state: TrainingState, device: torch.device) -> str:
-    return f"{name} {training_code_hash()} {state.dataset.fingerprint} {device.type}"
+    return f"{name} {state.code} {state.dataset.fingerprint} {device.type}"
 
 
 def _summary(
@@ -197,7 +196,7 @@ def _summary(
         "num_parameters": state.hessian.shape[0],
         "data": state.dataset.fingerprint,
         "data_origin": data_origin(data),
-        "code": training_code_hash(),
+        "code": state.code,
         "seeds": {stream: stream_seed(seed, stream) for stream in STREAMS},
         **provenance(device),
     }
@@ -208,7 +207,7 @@ def _is_complete(folder: Path, name: str, state: TrainingState, needed: tuple[st
     if not all((folder / file).exists() for file in (SUMMARY, *needed)):
         return False
     found = json.loads((folder / SUMMARY).read_text())
-    same = (name, training_code_hash(), state.dataset.fingerprint)
+    same = (name, state.code, state.dataset.fingerprint)
     if (found.get("id"), found.get("code"), found.get("data")) != same:
         return False
     logger.info("%s: complete already", name)
