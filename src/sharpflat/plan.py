@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -82,27 +82,13 @@ def all_prefixes(config: Config) -> tuple[PrefixRecord, ...]:
 def run_jobs(config: Config) -> tuple[Job[RunRecord], ...]:
     """The jobs that train all runs."""
     shown = _shown(config, lambda run: run)
-    kinds: dict[tuple[str, ...], list[RunRecord]] = {}
-    for run, figures in shown.items():
-        kinds.setdefault((*_kind(run.prefix), *figures), []).append(run)
-    return tuple(
-        Job(records=chunk)
-        for runs in kinds.values()
-        for chunk in _chunks(runs, lambda run: run.steps, config.steps_per_job)
-    )
+    return _jobs(shown, lambda run: run.steps, config.steps_per_job)
 
 
 def prefix_jobs(config: Config) -> tuple[Job[PrefixRecord], ...]:
     """The jobs that train all prefixes."""
     shown = _shown(config, lambda run: run.prefix)
-    kinds: dict[tuple[str, ...], list[PrefixRecord]] = {}
-    for prefix, figures in shown.items():
-        kinds.setdefault((*_kind(prefix), *figures), []).append(prefix)
-    return tuple(
-        Job(records=chunk)
-        for prefixes in kinds.values()
-        for chunk in _chunks(prefixes, lambda prefix: prefix.switch_max_steps, config.steps_per_job)
-    )
+    return _jobs(shown, lambda prefix: prefix.switch_max_steps, config.steps_per_job)
 
 
 def snapshots(config: Config) -> dict[str, int]:
@@ -151,7 +137,19 @@ def _record(cell: Cell, method: Method, seed: int) -> RunRecord:
     )
 
 
-def _kind(prefix: PrefixRecord) -> tuple[str, ...]:
+def _jobs(
+    shown: Mapping[Record, tuple[str, ...]], steps: Callable[[Record], int], limit: int
+) -> tuple[Job[Record], ...]:
+    kinds: dict[tuple[str, ...], list[Record]] = {}
+    for record in shown:
+        kinds.setdefault((*_kind(record), *shown[record]), []).append(record)
+    return tuple(
+        Job(records=chunk) for kind in kinds.values() for chunk in _chunks(kind, steps, limit)
+    )
+
+
+def _kind(record: PrefixRecord | RunRecord) -> tuple[str, ...]:
+    prefix = record if isinstance(record, PrefixRecord) else record.prefix
     return prefix.task, prefix.dataset, prefix.model, prefix.loss
 
 
