@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -82,13 +82,13 @@ def all_prefixes(config: Config) -> tuple[PrefixRecord, ...]:
 def run_jobs(config: Config) -> tuple[Job[RunRecord], ...]:
     """The jobs that train all runs."""
     shown = _shown(config, lambda run: run)
-    return _jobs(shown, lambda run: run.steps, config.steps_per_job)
+    return _jobs(shown.items(), lambda run: run.steps, config.steps_per_job)
 
 
 def prefix_jobs(config: Config) -> tuple[Job[PrefixRecord], ...]:
     """The jobs that train all prefixes."""
     shown = _shown(config, lambda run: run.prefix)
-    return _jobs(shown, lambda prefix: prefix.switch_max_steps, config.steps_per_job)
+    return _jobs(shown.items(), lambda prefix: prefix.switch_max_steps, config.steps_per_job)
 
 
 def snapshots(config: Config) -> dict[str, int]:
@@ -138,11 +138,11 @@ def _record(cell: Cell, method: Method, seed: int) -> RunRecord:
 
 
 def _jobs(
-    shown: Mapping[Record, tuple[str, ...]], steps: Callable[[Record], int], limit: int
+    shown: Iterable[tuple[Record, tuple[str, ...]]], steps: Callable[[Record], int], limit: int
 ) -> tuple[Job[Record], ...]:
     kinds: dict[tuple[str, ...], list[Record]] = {}
-    for record in shown:
-        kinds.setdefault((*_kind(record), *shown[record]), []).append(record)
+    for record, figures in shown:
+        kinds.setdefault(_kind(record) + figures, []).append(record)
     return tuple(
         Job(records=chunk) for kind in kinds.values() for chunk in _chunks(kind, steps, limit)
     )
