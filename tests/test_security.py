@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sharpflat.sources import PACKAGE
+from sharpflat.closure import PACKAGE
 
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load"}

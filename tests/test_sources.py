@@ -1,53 +1,82 @@
-"""What of a source file counts as its code."""
+"""What a result depends on besides its settings and its data."""
+
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from sharpflat.sources import PACKAGE, code_of, training_code_hash, training_sources
-
-SOURCE = '''"""What it is."""
-
-import math  # for pi
-
-
-def area(radius: float) -> float:
-    """Of a disc."""
-    # in the plane
-    name = "# no comment"
-    return math.pi * radius**2
-'''
-
-
-def test_comments_docstrings_and_blank_lines_are_no_code() -> None:
-    assert code_of(SOURCE) == (
-        "import math\n"
-        "def area(radius: float) -> float:\n"
-        '    name = "# no comment"\n'
-        "    return math.pi * radius**2"
-    )
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "same"),
-    [
-        ("# in the plane", "# of the plane", True),
-        ("Of a disc.", "Of a disc.\n\n    In the plane.\n    ", True),
-        ("radius**2", "radius**3", False),
-        ('"# no comment"', '"# a text"', False),
-    ],
+from sharpflat import sources
+from sharpflat.closure import PACKAGE
+from sharpflat.sources import (
+    benchmark_code_hash,
+    data_code_hash,
+    energy_code_hash,
+    training_code_hash,
+    training_sources,
 )
-def test_only_a_change_of_code_changes_it(old: str, new: str, same: bool) -> None:
-    changed = SOURCE.replace(old, new)
-    assert changed != SOURCE
-    assert (code_of(changed) == code_of(SOURCE)) == same
+from sharpflat.tasks.registry import DATASETS, LOSSES, MODELS
+
+TASK = SimpleNamespace(dataset="digits", model="mlp", loss="mse")
 
 
-def test_what_shares_a_line_with_a_docstring_is_code() -> None:
-    """A class on the line of its docstring, with a letter of two bytes before the code."""
-    source = 'class Angle: """Θ."""; right = 90  # degrees\n'
-    assert code_of(source) == "class Angle: ; right = 90"
+def _hashes() -> tuple[str, ...]:
+    return (
+        training_code_hash(TASK),
+        energy_code_hash(TASK),
+        benchmark_code_hash([TASK]),
+        data_code_hash(TASK.dataset),
+    )
 
 
 def test_every_file_that_training_reads_counts() -> None:
     names = {path.relative_to(PACKAGE).as_posix() for path in training_sources()}
     assert {"optim.py", "curvature/subspace.py", "training/loop.py", "tasks/data.py"} <= names
-    assert len(training_code_hash()) == 64
+    assert {"config.py", "settings.py", "training/numerics.py", "tasks/models/cnn.py"} <= names
+    assert not {"plan.py", "curvature/energy.py", "analysis/tables.py", "figures/style.py"} & names
+    assert len(training_code_hash(TASK)) == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"mean": (0.5,)}, (True, True, True, True)),
+        ({"max_value": 255.0}, (True, True, True, True)),
+        ({"num_train": 1000}, (True, True, True, True)),
+        ({"fingerprints": {}}, (False, False, False, True)),
+        ({"prepare": "sharpflat.tasks.sources.sst2:sst2"}, (False, False, False, True)),
+    ],
+)
+def test_the_data_sets_entry_counts_where_it_decides(
+    changes: dict[str, object], expected: tuple[bool, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: what loads an array and what recognises it, by hand."""
+    before = _hashes()
+    monkeypatch.setitem(DATASETS, "digits", replace(DATASETS["digits"], **changes))
+    after = _hashes()
+    assert tuple(old != new for old, new in zip(before, after, strict=True)) == expected
+
+
+def test_the_models_and_the_losss_entries_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _hashes()
+    cnn = replace(MODELS["mlp"], build=MODELS["cnn"].build)
+    monkeypatch.setitem(MODELS, "mlp", cnn)
+    with_cnn = _hashes()
+    monkeypatch.setitem(LOSSES, "mse", LOSSES["cross_entropy"])
+    with_both = _hashes()
+    for i in range(3):
+        assert len({before[i], with_cnn[i], with_both[i]}) == 3
+    assert before[3] == with_both[3]
+
+
+def test_another_tasks_entries_count_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _hashes()
+    monkeypatch.setitem(DATASETS, "more", replace(DATASETS["digits"], mean=(0.5,)))
+    monkeypatch.setitem(MODELS, "cnn", MODELS["mlp"])
+    monkeypatch.delitem(LOSSES, "cross_entropy")
+    assert _hashes() == before
+
+
+def test_torchs_version_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _hashes()
+    monkeypatch.setattr(sources.metadata, "version", lambda package: f"{package} 9")
+    assert [old != new for old, new in zip(before, _hashes(), strict=True)] == [*[True] * 3, False]
