@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
+from sharpflat.analysis.columns import refuse_wrong_table
 from sharpflat.cli import main
 from sharpflat.config import read_tier
+from sharpflat.figures import FIGURES
 from sharpflat.plan import all_runs
 
 ROOT = Path(__file__).parents[1]
@@ -63,3 +65,49 @@ def test_a_device_that_is_not_there_is_refused(resolved: Path) -> None:
     message = _message("prefix", resolved, "any")
     assert "device = 'cuda'" in message
     assert "set device=cpu or auto" in message
+
+
+@pytest.mark.parametrize("command", [["run", "--tier", "smoke"], ["cost"]])
+def test_another_folder_than_a_checkout_is_refused(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = _message(*command)
+    assert f"{tmp_path} is not the root of a checkout of sharpflat: change to one" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def _drawing(table: Path, tmp_path: Path) -> list[str]:
+    return ["figure", "dom_bulk", str(table), str(tmp_path / "figure.png")]
+
+
+@pytest.mark.parametrize("lacking", ["step", "status", "train_loss", "test_accuracy"])
+def test_a_table_that_lacks_a_column_is_named(tmp_path: Path, lacking: str) -> None:
+    table = pd.read_csv(ROOT / "results/laptop/figures/dom_bulk.csv", nrows=5)
+    table.drop(columns=lacking).to_csv(tmp_path / "table.csv", index=False)
+    message = _message(*_drawing(tmp_path / "table.csv", tmp_path))
+    assert f"table.csv is not the table of dom_bulk: it lacks the column '{lacking}'" in message
+
+
+@pytest.mark.parametrize("table", sorted((ROOT / "results").glob("*/figures/*.csv")), ids=str)
+def test_every_committed_table_is_the_one_of_its_figure(table: Path) -> None:
+    refuse_wrong_table(pd.read_csv(table, nrows=2), table.stem, table)
+
+
+def test_an_error_inside_a_figure_is_not_told_as_a_wrong_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor one inside a claim: a fault of ours keeps its name and its traceback."""
+
+    def broken(*_: object) -> None:
+        raise KeyError("sgd_to_bulk(0.9)")
+
+    monkeypatch.setitem(FIGURES, "dom_bulk", broken)
+    with pytest.raises(KeyError, match=r"sgd_to_bulk\(0\.9\)"):
+        main(_drawing(ROOT / "results/laptop/figures/dom_bulk.csv", tmp_path))
+    monkeypatch.setattr("sharpflat.analysis.claims.claims_table", broken)
+    monkeypatch.chdir(ROOT)
+    resolved = tmp_path / "config.json"
+    resolved.write_text(json.dumps(read_tier("smoke", ROOT).raw))
+    with pytest.raises(KeyError, match=r"sgd_to_bulk\(0\.9\)"):
+        main(["claims", str(resolved), str(tmp_path / "claims.csv")])

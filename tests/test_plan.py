@@ -5,7 +5,9 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from sharpflat.config import Config, parse_config, read_tier
+import pytest
+
+from sharpflat.config import TIERS, Config, parse_config, read_tier
 from sharpflat.plan import (
     all_prefixes,
     all_runs,
@@ -119,6 +121,20 @@ def test_jobs_hold_every_record_once_and_keep_to_their_steps() -> None:
     for prefixes in prefix_jobs(config):
         total = sum(prefix.switch_max_steps for prefix in prefixes.records)
         assert total <= config.steps_per_job
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_figure_trains_no_run_that_it_does_not_show(tier: str) -> None:
+    """A workflow makes whole jobs: those of a figure's records hold its records and no other."""
+    config = read_tier(tier, ROOT)
+    assert len(run_jobs(config)) < len(all_runs(config)) or config.steps_per_job == 1
+    for figure in config.figures.values():
+        shown = {run.record for run in figure_runs(config, figure)}
+        jobs = [job.records for job in run_jobs(config) if shown & set(job.records)]
+        assert {run for records in jobs for run in records} == shown
+        prefixes = {run.prefix for run in shown}
+        starts = [job.records for job in prefix_jobs(config) if prefixes & set(job.records)]
+        assert {prefix for records in starts for prefix in records} == prefixes
 
 
 def test_an_ablation_branches_from_the_checkpoint_of_the_default() -> None:

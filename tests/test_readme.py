@@ -1,21 +1,146 @@
-"""The README's example is run as it stands."""
+"""The README's examples run as they stand: its Python, its commands, its configuration."""
 
+import json
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
+import yaml
+from checkouts import ROOT, copy_checkout, jobs_of, snakemake
 from faults.table import sentence
 from torch import nn
 
+from sharpflat import layout
 from sharpflat.analysis.readme_table import readme_table, replace_between_markers
+from sharpflat.cli import _parser, main
+from sharpflat.config import parse_config, read_tier
+from sharpflat.plan import all_prefixes, all_runs, figure_runs
+from sharpflat.settings import merge
 from sharpflat.tasks.losses import mse
 
-README = Path(__file__).parents[1] / "README.md"
+README = ROOT / "README.md"
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), flags=re.DOTALL)
+
+
+def _shell_lines() -> list[str]:
+    lines = "".join(_blocks("sh")).replace("\\\n", " ").splitlines()
+    return [" ".join(line.partition("#")[0].split()) for line in lines]
+
+
+MINE = "mine.yaml"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout, with the README's configuration."""
+    folder = copy_checkout(tmp_path_factory.mktemp("checkout"))
+    (example,) = _blocks("yaml")
+    assert example.startswith(f"# {MINE}\n")
+    (folder / MINE).write_text(example)
+    return folder
+
+
+@pytest.mark.parametrize("line", _shell_lines())
+def test_every_shell_line_does_what_it_says(line: str, checkout: Path) -> None:
+    """As a dry run. The commands after a kill run as they stand in the tests of faults."""
+    program, *words = shlex.split(line)
+    if program == "make":
+        done = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True)
+        assert done.returncode == 0, done.stderr
+    elif program == "pip":
+        install, option, lock = words
+        assert (install, option) == ("install", "-r")
+        assert "--hash=sha256:" in (ROOT / lock).read_text()
+    elif "--unlock" in words:
+        assert line.startswith("snakemake --unlock --config tier=laptop && snakemake --cores 2 ")
+    else:
+        assert program == "snakemake"
+        if "workflow/profiles/slurm" in words:
+            # Its plugin is installed on clusters alone; the paper tier is another line's.
+            words = [word.replace("tier=paper", "tier=smoke") for word in words]
+            words += ["--executor", "local"]
+        output = snakemake(checkout, *words, "--dry-run")
+        _check_dag(output, words)
+
+
+def _check_dag(output: str, words: list[str]) -> None:
+    """The jobs are those of everything, or of the figure that was asked for."""
+    jobs = jobs_of(output)
+    tier = next((word[5:] for word in words if word.startswith("tier=")), "laptop")
+    changes = yaml.safe_load(_blocks("yaml")[0]) if MINE in words else {}
+    study = parse_config(merge(read_tier(tier, ROOT).raw, changes), ROOT)
+    figures = [name for name in study.figures if name in words] or list(study.figures)
+    assert jobs["table"] == jobs["figure"] == len(figures)
+    for part in ("plan", "claims_table", "report_page"):
+        assert jobs.get(part, 0) == (len(figures) > 1)
+    shown = {run.record for name in figures for run in figure_runs(study, study.figures[name])}
+    for folder, expected in (
+        ("runs", {run.id for run in shown}),
+        ("prefixes", {run.prefix.id for run in shown}),
+    ):
+        trained = re.findall(rf"results/{tier}/{folder}/(\S+)/trajectory.csv \(update\)", output)
+        assert sorted(trained) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"`python -m sharpflat ([^`]+)`", README.read_text()), ids=str
+)
+def test_every_plain_command_is_one(line: str, tmp_path: Path) -> None:
+    words = shlex.split(line)
+    if words == ["--help"]:
+        with pytest.raises(SystemExit, match="^0$"):
+            main(words)
+        return
+    options = _parser().parse_args(words)
+    if words[0] == "figure":  # the others take hours
+        image = tmp_path / options.paths[-1]
+        main([*words[:2], str(ROOT / options.table), str(image)])
+        assert image.stat().st_size > 10_000
+
+
+def test_the_question_of_ones_own_is_answered(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the smoke tier and a size of seconds, by the commands that the workflow runs."""
+    small = {
+        "seeds": [0],
+        "tasks": {
+            "mnist_mlp": {
+                **{"k": 2, "hessian_samples": 50, "record_every": 4, "steps": 4},
+                "switch": {"alignment": None, "max_steps": 4},
+            }
+        },
+        "figures": {"ablation_lr": {"steps": 4}},
+    }
+    mine = yaml.safe_load((checkout / MINE).read_text())
+    values = merge(merge(read_tier("smoke", ROOT).raw, mine), small)
+    values["figures"] = {"ablation_lr": values["figures"]["ablation_lr"]}
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    monkeypatch.chdir(checkout)
+    resolved, table, image = tmp_path / "config.json", tmp_path / "lr.csv", tmp_path / "lr.png"
+    resolved.write_text(json.dumps(values))
+    config = parse_config(values, ROOT)
+    (dataset,) = config.datasets
+    main(["data", dataset, str(layout.dataset(dataset))])
+    main(["prefix", str(resolved), *(prefix.id for prefix in all_prefixes(config))])
+    main(["train", str(resolved), *(run.id for run in all_runs(config))])
+    torch.use_deterministic_algorithms(deterministic)
+    main(["table", str(resolved), "ablation_lr", str(table)])
+    shown = set(pd.read_csv(table)["method"]) - {"before_switch"}
+    assert shown == set(mine["figures"]["ablation_lr"]["methods"])
+    main(["figure", "ablation_lr", str(table), str(image)])
+    assert image.stat().st_size > 10_000
 
 
 def test_the_example_trains_and_prints_the_eigenvalues(capsys) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    (example,) = _blocks("python")
     torch.manual_seed(0)
     inputs, targets = torch.randn(40, 6), torch.arange(40) % 10
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 10))
