@@ -95,7 +95,7 @@ def _check_dag(output: str, words: list[str]) -> None:
 def test_every_plain_command_is_one(line: str, tmp_path: Path) -> None:
     words = shlex.split(line)
     if words == ["--help"]:
-        with pytest.raises(SystemExit, match="^0$"):
+        with pytest.raises(SystemExit, match=r"^0$"):
             main(words)
         return
     options = _parser().parse_args(words)
