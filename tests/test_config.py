@@ -73,6 +73,30 @@ def test_refusals_name_the_key_the_value_and_what_is_allowed(
 
 
 @pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            task(record_every=3, eigen_every=10),
+            "tasks.mnist_mlp.eigen_every = 10 is not a multiple of record_every = 3: give both",
+        ),
+        (
+            {"figures": {"dom_bulk": {"record_every": 4}}},
+            r"tasks.mnist_mlp.eigen_every = \d+ is not a multiple of record_every = 4: give both",
+        ),
+        (task(tracking_samples=501), "tracking_samples = 501 exceeds its 500 Hessian samples"),
+        (task(tracking_samples="some"), "tracking_samples = 'some'"),
+        (task(eigen_every=0), "eigen_every = 0: 0 is less than the minimum of 1"),
+    ],
+    ids=lambda case: str(case)[:60],
+)
+def test_rhythms_and_samples_that_do_not_fit_are_refused_in_words(
+    overrides: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_tier("smoke", ROOT, overrides)
+
+
+@pytest.mark.parametrize(
     ("key", "missing"),
     [("steps", "steps"), ("hessian_samples", "hessian_samples"), ("switch", "switch.alignment")],
 )

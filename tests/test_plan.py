@@ -83,7 +83,9 @@ def test_everything_that_decides_numbers_is_in_the_name_and_resources_are_not() 
             "k": 9,
             "hessian_samples": 501,
             "tolerance": 0.11,
+            "tracking_samples": "auto",
             "record_every": 11,
+            "eigen_every": 11,
             "switch_alignment": None,
             "switch_ema_decay": 0.8,
             "switch_max_steps": 401,
@@ -100,6 +102,8 @@ def test_everything_that_decides_numbers_is_in_the_name_and_resources_are_not() 
         replace(run, batch_size=51),
         replace(run, k=9),
         replace(run, hessian_samples=501),
+        replace(run, record_every=5),
+        replace(run, eigen_every=20),
     ]
     assert len({changed.id for changed in [run, *runs]}) == len(runs) + 1
     ids = [run.id for run in all_runs(_config())]
@@ -136,6 +140,18 @@ def test_an_ablation_branches_from_the_checkpoint_of_the_default() -> None:
         config = _config(figures={"ablation_width": {**runs, "vary": vary}})
         shown = figure_runs(config, config.figures["ablation_width"])
         assert len({run.record.prefix for run in shown}) == 2 * len(config.seeds)
+
+
+def test_a_figures_own_rhythm_of_records_begins_at_the_switch() -> None:
+    """So that its runs branch from the checkpoints of all others."""
+    often = {**RUNS, "methods": ["sgd"], "record_every": 2, "eigen_every": 60}
+    varied = {**often, "vary": {"learning_rate": [0.02, 0.04]}}
+    config = _config(figures={"generalization": often, "ablation_lr": varied})
+    for name in ("generalization", "ablation_lr"):
+        records = [run.record for run in figure_runs(config, config.figures[name])]
+        assert {(run.record_every, run.eigen_every) for run in records} == {(2, 60)}
+        assert {run.after_switch.eigen_every for run in records} == {60}
+    assert len(all_prefixes(config)) == len(config.seeds)
 
 
 def test_snapshots_are_kept_by_the_runs_that_a_figure_measures() -> None:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from sharpflat.config import Config, Figure
 from sharpflat.methods import Method
 from sharpflat.records import PrefixRecord, RunRecord, flat
-from sharpflat.settings import AFTER_SWITCH, Cell, Value
+from sharpflat.settings import AFTER_SWITCH, RHYTHM, Cell, Value
 
 Record = TypeVar("Record", PrefixRecord, RunRecord)
 
@@ -137,7 +137,7 @@ def _record(cell: Cell, method: Method, seed: int) -> RunRecord:
         dom_weight=method.dom_weight,
         bulk_weight=method.bulk_weight,
         steps=after.steps,
-        **{name: getattr(after, name) for name in AFTER_SWITCH},
+        **{name: getattr(after, name) for name in (*AFTER_SWITCH, *RHYTHM)},
     )
 
 

@@ -26,7 +26,11 @@ class PrefixRecord:
         k: Dimension of the Dominant subspace.
         hessian_samples: Samples of the Hessian, the first so many of the training subset.
         tolerance: Accepted ``‖sin Θ‖_F`` of the tracked subspace.
+        tracking_samples: Samples of the products that track it between two full checks, ``"auto"``
+            for as many as pay, ``None`` for all of the Hessian's.
         record_every: Steps from one recorded row to the next.
+        eigen_every: Steps from one row with alignment and eigenvalues to the next, a multiple of
+            ``record_every``; the rows between hold losses and the norm of the gradient.
         switch_alignment: The switch comes when the moving average of the full gradient's
             alignment passes this; ``None``: at ``switch_max_steps``.
         switch_ema_decay: Decay of that average per step.
@@ -46,7 +50,9 @@ class PrefixRecord:
     k: int
     hessian_samples: int
     tolerance: float
+    tracking_samples: int | Literal["auto"] | None
     record_every: int
+    eigen_every: int
     switch_alignment: float | None
     switch_ema_decay: float
     switch_max_steps: int
@@ -80,6 +86,8 @@ class RunRecord:
         batch_size: Samples of a mini-batch after the switch.
         k: Dimension of the Dominant subspace after the switch.
         hessian_samples: Samples of the Hessian after the switch.
+        record_every: Rhythm of the records after the switch.
+        eigen_every: Rhythm of those with alignment and eigenvalues.
     """
 
     prefix: PrefixRecord
@@ -91,6 +99,8 @@ class RunRecord:
     batch_size: int
     k: int
     hessian_samples: int
+    record_every: int
+    eigen_every: int
 
     @property
     def after_switch(self) -> PrefixRecord:
@@ -101,6 +111,8 @@ class RunRecord:
             batch_size=self.batch_size,
             k=self.k,
             hessian_samples=self.hessian_samples,
+            record_every=self.record_every,
+            eigen_every=self.eigen_every,
         )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -55,8 +56,9 @@ def train_prefix(
 ) -> None:
     """Train with SGD from initialisation to the switch.
 
-    The switch comes at the first recorded step at which the moving average of the full gradient's
-    alignment passes the threshold [Song et al.], and at ``switch_max_steps`` at the latest.
+    The switch comes at the first record of the eigenspace at which the moving average of the full
+    gradient's alignment passes the threshold [Song et al.], and at ``switch_max_steps`` at the
+    latest.
 
     Writes the trajectory, the summary and the checkpoint of the switch to ``folder``, unless a
     complete result of the same record, code and data lies there.
@@ -97,7 +99,7 @@ def train_prefix(
         "record": asdict(record),
         "switch_step": progress.step,
         "switch_reason": "alignment" if aligned else "max_steps",
-        "num_matvecs": measuring.num_matvecs,
+        **_products(stretch),
         **_summary(progress, state, data, record.seed, device),
     }
     _write(folder, progress, summary, keeping)
@@ -165,7 +167,7 @@ def train_run(
         "prefix": prefix.id,
         "record": asdict(record),
         "switch_step": start,
-        "num_matvecs": measuring.num_matvecs + (subspace.num_matvecs if fixed_interval else 0),
+        **_products(stretch),
         **_summary(progress, state, data, prefix.seed, device),
     }
     _write(folder, progress, summary, keeping)
@@ -184,6 +186,14 @@ def _snapshots(keeping: Keeping) -> tuple[str, ...]:
 
 def _key(name: str, state: TrainingState, device: torch.device) -> str:
     return f"{name} {training_code_hash()} {state.dataset.fingerprint} {device.type}"
+
+
+def _products(stretch: Stretch) -> dict[str, float]:
+    """Products over all of the Hessian's samples, and with them those over fewer by their share."""
+    subspaces = stretch.subspaces()
+    products: dict[str, float] = {"num_matvecs": sum(found.num_matvecs for found in subspaces)}
+    equivalent = sum(getattr(found, "equivalent_matvecs", math.nan) for found in subspaces)
+    return products if math.isnan(equivalent) else products | {"equivalent_matvecs": equivalent}
 
 
 def _summary(
