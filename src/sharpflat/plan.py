@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from sharpflat.config import Config, Figure
+from sharpflat.config import Bisection, Config, Figure
 from sharpflat.methods import Method
-from sharpflat.records import PrefixRecord, RunRecord, flat
+from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord, flat
 from sharpflat.settings import AFTER_SWITCH, RHYTHM, Cell, Value
 
-Record = TypeVar("Record", PrefixRecord, RunRecord)
+Record = TypeVar("Record", PrefixRecord, RunRecord, EdgeRecord)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,19 @@ class FigureRun:
     record: RunRecord
     varied: str | None
     value: Value | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureEdge:
+    """A search for the edge of stability as a figure shows it.
+
+    Attributes:
+        method: Under whose name.
+        record: What is searched.
+    """
+
+    method: Method
+    record: EdgeRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +65,9 @@ class Job(Generic[Record]):
 
 
 def figure_runs(config: Config, figure: Figure) -> tuple[FigureRun, ...]:
-    """Every run that a figure shows."""
+    """Every run that a figure shows; none where it searches for the edge of stability."""
+    if figure.bisection is not None:
+        return ()
     return tuple(
         FigureRun(
             method=method,
@@ -62,7 +77,19 @@ def figure_runs(config: Config, figure: Figure) -> tuple[FigureRun, ...]:
         )
         for cell in figure.cells
         for method in figure.methods
-        for seed in config.seeds
+        for seed in config.seeds_of(cell.before.task)
+    )
+
+
+def figure_edges(config: Config, figure: Figure) -> tuple[FigureEdge, ...]:
+    """Every search that a figure shows."""
+    if figure.bisection is None:
+        return ()
+    return tuple(
+        FigureEdge(method=method, record=_edge(cell, method, seed, figure.bisection))
+        for cell in figure.cells
+        for method in figure.methods
+        for seed in config.seeds_of(cell.before.task)
     )
 
 
@@ -73,32 +100,35 @@ def all_runs(config: Config) -> tuple[RunRecord, ...]:
 
 
 def all_prefixes(config: Config) -> tuple[PrefixRecord, ...]:
-    """The prefixes of all runs, each once."""
-    return tuple(dict.fromkeys(run.prefix for run in all_runs(config)))
+    """The prefixes of all runs and searches, each once."""
+    prefixes = [run.prefix for run in all_runs(config)]
+    prefixes += [edge.prefix for edge in all_edges(config)]
+    return tuple(dict.fromkeys(prefixes))
+
+
+def all_edges(config: Config) -> tuple[EdgeRecord, ...]:
+    """The searches of all figures, each once."""
+    figures = config.figures.values()
+    return tuple(
+        dict.fromkeys(edge.record for figure in figures for edge in figure_edges(config, figure))
+    )
 
 
 def run_jobs(config: Config) -> tuple[Job[RunRecord], ...]:
     """The jobs that train all runs."""
-    kinds: dict[tuple[str, ...], list[RunRecord]] = {}
-    for run in all_runs(config):
-        kinds.setdefault(_kind(run.prefix), []).append(run)
-    return tuple(
-        Job(records=chunk)
-        for runs in kinds.values()
-        for chunk in _chunks(runs, lambda run: run.steps, config.steps_per_job)
-    )
+    return _jobs(all_runs(config), lambda run: run.steps, config.steps_per_job)
 
 
 def prefix_jobs(config: Config) -> tuple[Job[PrefixRecord], ...]:
     """The jobs that train all prefixes."""
-    kinds: dict[tuple[str, ...], list[PrefixRecord]] = {}
-    for prefix in all_prefixes(config):
-        kinds.setdefault(_kind(prefix), []).append(prefix)
-    return tuple(
-        Job(records=chunk)
-        for prefixes in kinds.values()
-        for chunk in _chunks(prefixes, lambda prefix: prefix.switch_max_steps, config.steps_per_job)
-    )
+    prefixes = all_prefixes(config)
+    return _jobs(prefixes, lambda prefix: prefix.switch_max_steps, config.steps_per_job)
+
+
+def edge_jobs(config: Config) -> tuple[Job[EdgeRecord], ...]:
+    """The jobs that search for the edges, as if each took all the trials that it may."""
+    edges = all_edges(config)
+    return _jobs(edges, lambda edge: edge.start.steps * edge.most_trials, config.steps_per_job)
 
 
 def snapshots(config: Config) -> dict[str, int]:
@@ -141,7 +171,30 @@ def _record(cell: Cell, method: Method, seed: int) -> RunRecord:
     )
 
 
-def _kind(prefix: PrefixRecord) -> tuple[str, ...]:
+def _edge(cell: Cell, method: Method, seed: int, bisection: Bisection) -> EdgeRecord:
+    run = _record(cell, method, seed)
+    start = run.learning_rate if bisection.start is None else bisection.start
+    return EdgeRecord(
+        start=replace(run, learning_rate=float(start)),
+        factor=float(bisection.factor),
+        resolution=float(bisection.resolution),
+        most_trials=bisection.most_trials,
+    )
+
+
+def _jobs(
+    records: Sequence[Record], steps: Callable[[Record], int], limit: int
+) -> tuple[Job[Record], ...]:
+    kinds: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        kinds.setdefault(_kind(record), []).append(record)
+    return tuple(
+        Job(records=chunk) for kind in kinds.values() for chunk in _chunks(kind, steps, limit)
+    )
+
+
+def _kind(record: PrefixRecord | RunRecord | EdgeRecord) -> tuple[str, ...]:
+    prefix = record if isinstance(record, PrefixRecord) else record.prefix
     return prefix.task, prefix.dataset, prefix.model, prefix.loss
 
 

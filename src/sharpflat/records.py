@@ -123,7 +123,42 @@ class RunRecord:
         return f"{slug}-{weights}-seed{self.prefix.seed}-{record_hash(self)}"
 
 
-def record_hash(record: PrefixRecord | RunRecord) -> str:
+@dataclass(frozen=True, kw_only=True)
+class EdgeRecord:
+    """A search for the largest learning rate at which a method is stable from a switch on.
+
+    Attributes:
+        start: The first run that is tried. The others differ from it in their learning rate.
+        factor: From one learning rate to the next, until one is stable and one is not.
+        resolution: The search ends once the smallest that is not stable is at most so many times
+            the largest that is.
+        most_trials: Runs after which it ends even so.
+    """
+
+    start: RunRecord
+    factor: float
+    resolution: float
+    most_trials: int
+
+    @property
+    def prefix(self) -> PrefixRecord:
+        """What came before the switch."""
+        return self.start.prefix
+
+    def trial(self, learning_rate: float) -> RunRecord:
+        """The run that tries a learning rate."""
+        return replace(self.start, learning_rate=learning_rate)
+
+    @property
+    def id(self) -> str:
+        """Name of the search: readable part, seed and hash."""
+        run, prefix = self.start, self.prefix
+        weights = f"dom{run.dom_weight:g}-bulk{run.bulk_weight:g}"
+        slug = f"{prefix.task}-{prefix.loss}-b{run.batch_size}-k{run.k}"
+        return f"{slug}-{weights}-seed{prefix.seed}-{record_hash(self)}"
+
+
+def record_hash(record: PrefixRecord | RunRecord | EdgeRecord) -> str:
     """Leading digits of the sha256 of the record as canonical JSON."""
     canonical = json.dumps(asdict(record), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:HASH_DIGITS]

@@ -38,6 +38,19 @@ def training_code_hash() -> str:
     return digest.hexdigest()
 
 
+def edge_sources() -> tuple[Path, ...]:
+    """Files besides :func:`training_sources` whose change may change a search for the edge."""
+    return (PACKAGE / "stability.py", PACKAGE / "training/edge.py")
+
+
+def edge_code_hash() -> str:
+    """sha256 over the code that a search for the edge of stability depends on."""
+    digest = hashlib.sha256(training_code_hash().encode())
+    for path in edge_sources():
+        digest.update(code_of(path.read_text()).encode())
+    return digest.hexdigest()
+
+
 def code_of(source: str) -> str:
     """A module's source without comments, docstrings and blank lines: what can change a number."""
     lines = source.splitlines()

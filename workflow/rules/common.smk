@@ -6,7 +6,7 @@ from snakemake.settings.types import DeploymentMethod
 from sharpflat import layout, plan
 from sharpflat.config import parse_config
 from sharpflat.settings import ConfigError
-from sharpflat.sources import training_sources
+from sharpflat.sources import edge_sources, training_sources
 
 try:
     STUDY = parse_config({"tier": TIER, **config}, Path(workflow.basedir))
@@ -48,7 +48,12 @@ def runs_of_figure(wildcards):
     names = ["trajectory.csv", "summary.json", "trajectory.sha256"]
     if figure.snapshots:
         names += ["energy.csv", "energy.sha256"]
-    return [folder / name for folder in sorted(folders) for name in names]
+    edges = {layout.edge(TIER, edge.record.id) for edge in plan.figure_edges(STUDY, figure)}
+    searched = ["edge.csv", "summary.json", "edge.sha256"]
+    return [
+        *(folder / name for folder in sorted(folders) for name in names),
+        *(folder / name for folder in sorted(edges) for name in searched),
+    ]
 
 
 wildcard_constraints:

@@ -15,6 +15,7 @@ import torch
 from sharpflat.optim import ProjectedOptimizer
 from sharpflat.records import PrefixRecord, RunRecord
 from sharpflat.sources import training_code_hash
+from sharpflat.tasks.data import Dataset
 from sharpflat.training.alarms import ALARMS, Action
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from sharpflat.training.loop import Progress, Stretch
@@ -68,7 +69,8 @@ def train_prefix(
     """
     keeping = keeping or Keeping()
     state = initial_state(record, data, device=device)
-    if _is_complete(folder, record.id, state, (CHECKPOINT, *_snapshots(keeping))):
+    needed = (CHECKPOINT, *_snapshots(keeping))
+    if is_complete(folder, record.id, training_code_hash(), state.dataset, needed):
         return
     measuring = subspace_of(state, record, refresh="adaptive")
     stretch = Stretch(
@@ -126,7 +128,7 @@ def train_run(
     keeping = keeping or Keeping()
     prefix, settings = record.prefix, record.after_switch
     state = initial_state(settings, data, device=device)
-    if _is_complete(folder, record.id, state, _snapshots(keeping)):
+    if is_complete(folder, record.id, training_code_hash(), state.dataset, _snapshots(keeping)):
         return
     checkpoint = read_checkpoint(prefix_folder / CHECKPOINT, map_location="cpu")
     if checkpoint["prefix"] != prefix.id:
@@ -213,12 +215,14 @@ def _summary(
     }
 
 
-def _is_complete(folder: Path, name: str, state: TrainingState, needed: tuple[str, ...]) -> bool:
+def is_complete(
+    folder: Path, name: str, code: str, dataset: Dataset, needed: tuple[str, ...]
+) -> bool:
     """Whether a folder holds a result of the same record, code and data; marks it as new if so."""
     if not all((folder / file).exists() for file in (SUMMARY, *needed)):
         return False
     found = json.loads((folder / SUMMARY).read_text())
-    same = (name, training_code_hash(), state.dataset.fingerprint)
+    same = (name, code, dataset.fingerprint)
     if (found.get("id"), found.get("code"), found.get("data")) != same:
         return False
     logger.info("%s: complete already", name)

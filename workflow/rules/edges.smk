@@ -1,0 +1,38 @@
+# The edge of stability of each method: learning rates from a switch on, searched by bisection.
+
+# What decides a search besides its trials, which are runs like any other.
+EDGE_SOURCES = [relative(path) for path in edge_sources()]
+
+for job in plan.edge_jobs(STUDY):
+
+    rule:
+        name:
+            f"edge_{job.ids[0]}"
+        input:
+            config=ancient(layout.resolved_config(TIER)),
+            data=layout.dataset(job.dataset),
+            checkpoints=[
+                ancient(layout.prefix(TIER, name) / "checkpoint.pt")
+                for name in sorted({edge.prefix.id for edge in job.records})
+            ],
+            sources=[*TRAINING_SOURCES, *EDGE_SOURCES],
+        output:
+            update([layout.edge(TIER, name) / "edge.csv" for name in job.ids]),
+            update([layout.edge(TIER, name) / "summary.json" for name in job.ids]),
+            update([layout.edge(TIER, name) / "edge.sha256" for name in job.ids]),
+        log:
+            LOGS / "edge" / f"{job.ids[0]}.log",
+        benchmark:
+            LOGS / "edge" / f"{job.ids[0]}.tsv"
+        conda:
+            ENVIRONMENT
+        threads: STUDY.threads
+        resources:
+            mem_mb=4000,
+            runtime=lambda _, attempt: 240 * attempt,
+            gpu_slots=GPU_SLOTS,
+            gpu=GPUS,
+        params:
+            ids=job.ids,
+        shell:
+            "python -m sharpflat edge {input.config} {params.ids} 2> {log}"
