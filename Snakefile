@@ -6,6 +6,14 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
+# Every command of the workflow reads and writes under the working directory, and the package and
+# its settings are this checkout's: the two are one, whether by `cd` or by `--directory`.
+if not Path.cwd().samefile(workflow.basedir):
+    raise WorkflowError(
+        f"the working directory is {Path.cwd()}, and this workflow runs in its own checkout alone: "
+        f"change to {workflow.basedir}, or give --directory with it"
+    )
+
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from sharpflat.config import TIERS

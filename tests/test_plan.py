@@ -102,7 +102,7 @@ def test_everything_that_decides_numbers_is_in_the_name_and_resources_are_not() 
         replace(run, batch_size=51),
         replace(run, k=9),
         replace(run, hessian_samples=501),
-        replace(run, record_every=5),
+        replace(run, record_every=7),
         replace(run, eigen_every=20),
     ]
     assert len({changed.id for changed in [run, *runs]}) == len(runs) + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -48,7 +48,10 @@ class FigureEdge:
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Generic[Record]):
-    """Records of one data set, model and loss that are trained in one process."""
+    """Records of one data set, model and loss that are trained in one process.
+
+    The same figures show them all, so that no figure trains what it does not show.
+    """
 
     records: tuple[Record, ...]
 
@@ -95,40 +98,34 @@ def figure_edges(config: Config, figure: Figure) -> tuple[FigureEdge, ...]:
 
 def all_runs(config: Config) -> tuple[RunRecord, ...]:
     """The runs of all figures, each once, in the order in which figures first ask for them."""
-    runs = (run.record for figure in config.figures.values() for run in figure_runs(config, figure))
-    return tuple(dict.fromkeys(runs))
+    return tuple(_shown(_runs(config)))
 
 
 def all_prefixes(config: Config) -> tuple[PrefixRecord, ...]:
     """The prefixes of all runs and searches, each once."""
-    prefixes = [run.prefix for run in all_runs(config)]
-    prefixes += [edge.prefix for edge in all_edges(config)]
-    return tuple(dict.fromkeys(prefixes))
+    return tuple(_shown(_prefixes(config)))
 
 
 def all_edges(config: Config) -> tuple[EdgeRecord, ...]:
     """The searches of all figures, each once."""
-    figures = config.figures.values()
-    return tuple(
-        dict.fromkeys(edge.record for figure in figures for edge in figure_edges(config, figure))
-    )
+    return tuple(_shown(_edges(config)))
 
 
 def run_jobs(config: Config) -> tuple[Job[RunRecord], ...]:
     """The jobs that train all runs."""
-    return _jobs(all_runs(config), lambda run: run.steps, config.steps_per_job)
+    return _jobs(_shown(_runs(config)), lambda run: run.steps, config.steps_per_job)
 
 
 def prefix_jobs(config: Config) -> tuple[Job[PrefixRecord], ...]:
     """The jobs that train all prefixes."""
-    prefixes = all_prefixes(config)
-    return _jobs(prefixes, lambda prefix: prefix.switch_max_steps, config.steps_per_job)
+    shown = _shown(_prefixes(config))
+    return _jobs(shown, lambda prefix: prefix.switch_max_steps, config.steps_per_job)
 
 
 def edge_jobs(config: Config) -> tuple[Job[EdgeRecord], ...]:
     """The jobs that search for the edges, as if each took all the trials that it may."""
-    edges = all_edges(config)
-    return _jobs(edges, lambda edge: edge.start.steps * edge.most_trials, config.steps_per_job)
+    shown = _shown(_edges(config))
+    return _jobs(shown, lambda edge: edge.start.steps * edge.most_trials, config.steps_per_job)
 
 
 def snapshots(config: Config) -> dict[str, int]:
@@ -143,17 +140,38 @@ def snapshots(config: Config) -> dict[str, int]:
 
 def runs_csv(config: Config) -> str:
     """The list of runs as CSV, one row a run, with the figures that show it."""
-    shown: dict[str, list[str]] = {}
-    for figure in config.figures.values():
-        for run in figure_runs(config, figure):
-            shown.setdefault(run.record.id, []).append(figure.name)
-    rows = [{**flat(run), "figures": " ".join(shown[run.id])} for run in all_runs(config)]
+    shown = _shown(_runs(config))
+    rows = [{**flat(run), "figures": " ".join(figures)} for run, figures in shown.items()]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _runs(config: Config) -> Iterator[tuple[RunRecord, str]]:
+    """Every run with the name of every figure that shows it."""
+    for figure in config.figures.values():
+        yield from ((run.record, figure.name) for run in figure_runs(config, figure))
+
+
+def _edges(config: Config) -> Iterator[tuple[EdgeRecord, str]]:
+    for figure in config.figures.values():
+        yield from ((edge.record, figure.name) for edge in figure_edges(config, figure))
+
+
+def _prefixes(config: Config) -> Iterator[tuple[PrefixRecord, str]]:
+    yield from ((run.prefix, figure) for run, figure in _runs(config))
+    yield from ((edge.prefix, figure) for edge, figure in _edges(config))
+
+
+def _shown(named: Iterable[tuple[Record, str]]) -> dict[Record, tuple[str, ...]]:
+    """Names of the figures that show a record, in the order in which figures first ask for it."""
+    shown: dict[Record, dict[str, None]] = {}
+    for record, figure in named:
+        shown.setdefault(record, {})[figure] = None
+    return {record: tuple(figures) for record, figures in shown.items()}
 
 
 def _record(cell: Cell, method: Method, seed: int) -> RunRecord:
@@ -183,11 +201,11 @@ def _edge(cell: Cell, method: Method, seed: int, bisection: Bisection) -> EdgeRe
 
 
 def _jobs(
-    records: Sequence[Record], steps: Callable[[Record], int], limit: int
+    shown: Mapping[Record, tuple[str, ...]], steps: Callable[[Record], int], limit: int
 ) -> tuple[Job[Record], ...]:
     kinds: dict[tuple[str, ...], list[Record]] = {}
-    for record in records:
-        kinds.setdefault(_kind(record), []).append(record)
+    for record, figures in shown.items():
+        kinds.setdefault(_kind(record) + figures, []).append(record)
     return tuple(
         Job(records=chunk) for kind in kinds.values() for chunk in _chunks(kind, steps, limit)
     )

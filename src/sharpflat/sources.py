@@ -1,75 +1,104 @@
-"""The files of this package that decide a run's numbers (free of torch)."""
+"""What a result depends on besides its settings and its data (free of torch).
+
+That is the code that makes it, the registry's entries in use, and torch's version. A comment, a
+docstring, another task's entry, a module that is never imported there: none of these is among it.
+The workflow makes a result again when its hash changes, and training then takes none for complete.
+"""
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import io
-import tokenize
+from collections.abc import Sequence
+from dataclasses import fields
+from importlib import metadata
 from pathlib import Path
+from typing import Protocol
 
-PACKAGE = Path(__file__).parent
+from sharpflat.closure import import_closure, source_path
+from sharpflat.tasks.registry import DATASETS, LOSSES, MODELS, look_up
+
+#: What trains a run, how torch computes there, and how a configuration becomes a run.
+TRAINING = ("sharpflat.training.train", "sharpflat.training.numerics", "sharpflat.config")
+EDGE = ("sharpflat.training.edge", "sharpflat.training.numerics", "sharpflat.config")
+ENERGY = ("sharpflat.training.energy", "sharpflat.training.numerics", "sharpflat.config")
+#: The last is a program that another of them starts.
+BENCHMARK = (
+    "sharpflat.benchmarks.run",
+    "sharpflat.benchmarks.setting",
+    "sharpflat.benchmarks.memory_child",
+)
+#: Of a data set's entry, what leads to its bytes and recognises them. The bytes themselves are in
+#: the fingerprint that every run is recorded with.
+ORIGIN = ("prepare", "fingerprints", "source_fingerprints", "variants")
+
+
+class Task(Protocol):
+    """Names in the registry; those of a prefix's record, or of a setting."""
+
+    @property
+    def dataset(self) -> str: ...  # noqa: D102
+    @property
+    def model(self) -> str: ...  # noqa: D102
+    @property
+    def loss(self) -> str: ...  # noqa: D102
+
+
+def training_code_hash(task: Task) -> str:
+    """sha256 of what the runs of a task depend on besides their records and the data."""
+    return _hash(TRAINING, [task])
+
+
+def edge_code_hash(task: Task) -> str:
+    """sha256 of what a search for the edge of stability depends on besides its record and data."""
+    return _hash(EDGE, [task])
+
+
+def energy_code_hash(task: Task) -> str:
+    """sha256 of what the curvature energy depends on besides the parameters that it is taken at."""
+    return _hash(ENERGY, [task])
+
+
+def benchmark_code_hash(tasks: Sequence[Task]) -> str:
+    """sha256 of what the benchmark of tasks depends on besides its settings and the data."""
+    return _hash(BENCHMARK, tasks)
+
+
+def data_code_hash(dataset: str) -> str:
+    """sha256 of what a data set's canonical file depends on besides what it is read from."""
+    entry = look_up(DATASETS, dataset, what="data set")
+    return _sha256(["sharpflat.tasks.prepare", _module(entry.prepare)], [repr(entry)])
 
 
 def training_sources() -> tuple[Path, ...]:
-    """Files whose change may change a training run; plotting and tables are not among them.
-
-    Nor is the registry, to which every new task adds: what a data set holds and how it is
-    normalised is in its fingerprint, and models and sizes are in a run's record.
-    """
-    patterns = (
-        "optim.py",
-        "records.py",
-        "curvature/*.py",
-        "training/*.py",
-        "tasks/data.py",
-        "tasks/losses.py",
-        "tasks/text.py",
-        "tasks/models/*.py",
-    )
-    return tuple(path for pattern in patterns for path in sorted(PACKAGE.glob(pattern)))
+    """Files of every module that training imports, with any of the registry's models and losses."""
+    named = [*(model.build for model in MODELS.values()), *LOSSES.values()]
+    modules = import_closure(*TRAINING, *map(_module, named))
+    return tuple(path for module in sorted(modules) if (path := source_path(module)) is not None)
 
 
-def training_code_hash() -> str:
-    """sha256 over the code of :func:`training_sources`."""
-    digest = hashlib.sha256()
-    for path in training_sources():
-        digest.update(code_of(path.read_text()).encode())
-    return digest.hexdigest()
+def _hash(roots: Sequence[str], tasks: Sequence[Task]) -> str:
+    modules, values = list(roots), [f"torch {_installed('torch')}"]
+    for task in tasks:
+        entry = look_up(DATASETS, task.dataset, what="data set")
+        model = look_up(MODELS, task.model, what="model")
+        loss = look_up(LOSSES, task.loss, what="loss")
+        modules += [_module(model.build), _module(loss)]
+        names = [field.name for field in fields(entry) if field.name not in ORIGIN]
+        values += [model.build, loss, *(f"{name} {getattr(entry, name)!r}" for name in names)]
+    return _sha256(modules, values)
 
 
-def edge_sources() -> tuple[Path, ...]:
-    """Files besides :func:`training_sources` whose change may change a search for the edge."""
-    return (PACKAGE / "stability.py", PACKAGE / "training/edge.py")
+def _sha256(modules: Sequence[str], values: Sequence[str]) -> str:
+    code = [f"{name}\n{code}" for name, code in sorted(import_closure(*modules).items())]
+    return hashlib.sha256("\n\n".join([*code, *values]).encode()).hexdigest()
 
 
-def edge_code_hash() -> str:
-    """sha256 over the code that a search for the edge of stability depends on."""
-    digest = hashlib.sha256(training_code_hash().encode())
-    for path in edge_sources():
-        digest.update(code_of(path.read_text()).encode())
-    return digest.hexdigest()
+def _installed(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # the workflow's jobs have an environment of their own
+        return "none"
 
 
-def code_of(source: str) -> str:
-    """A module's source without comments, docstrings and blank lines: what can change a number."""
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    encoded = [line.encode() for line in lines]  # ast counts columns in bytes
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            continue
-        if ast.get_docstring(node) is not None:
-            _cut(encoded, node.body[0])
-    return "\n".join(line.decode().rstrip() for line in encoded if line.strip())
-
-
-def _cut(lines: list[bytes], text: ast.stmt) -> None:
-    """Empty a statement; what shares its lines stays, and the lines keep their numbers."""
-    assert text.end_lineno is not None
-    first, last = text.lineno - 1, text.end_lineno - 1
-    before, after = lines[first][: text.col_offset], lines[last][text.end_col_offset :]
-    lines[first : last + 1] = [before + after, *[b""] * (last - first)]
+def _module(reference: str) -> str:
+    return reference.partition(":")[0]

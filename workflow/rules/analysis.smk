@@ -17,7 +17,7 @@ rule table:
     conda:
         ENVIRONMENT
     shell:
-        "python -m sharpflat table {input.config} {wildcards.figure} {output} 2> {log}"
+        "python -m sharpflat table {input.config:q} {wildcards.figure:q} {output:q} 2> {log:q}"
 
 
 rule claims_table:
@@ -32,7 +32,7 @@ rule claims_table:
     conda:
         ENVIRONMENT
     shell:
-        "python -m sharpflat claims {input.config} {output} 2> {log}"
+        "python -m sharpflat claims {input.config:q} {output:q} 2> {log:q}"
 
 
 rule report_page:
@@ -49,7 +49,7 @@ rule report_page:
     conda:
         ENVIRONMENT
     shell:
-        "python -m sharpflat report {input.config} {output} 2> {log}"
+        "python -m sharpflat report {input.config:q} {output:q} 2> {log:q}"
 
 
 rule claims:

@@ -1,12 +1,19 @@
 # The checked configuration, and what every rule of the workflow shares.
 import json
+import shlex
 
 from snakemake.settings.types import DeploymentMethod
 
 from sharpflat import layout, plan
 from sharpflat.config import parse_config
 from sharpflat.settings import ConfigError
-from sharpflat.sources import edge_sources, training_sources
+from sharpflat.sources import (
+    benchmark_code_hash,
+    data_code_hash,
+    edge_code_hash,
+    energy_code_hash,
+    training_code_hash,
+)
 
 try:
     STUDY = parse_config({"tier": TIER, **config}, Path(workflow.basedir))
@@ -19,21 +26,36 @@ PACKAGE = Path("src/sharpflat")
 
 # Jobs run the package of this checkout. With conda, `python` is the environment's; without, it is
 # the one that runs Snakemake, activated or not.
-ENVIRONMENT_VARIABLES = f"PYTHONPATH='{workflow.basedir}/src'"
+if ":" in workflow.basedir:
+    raise WorkflowError(
+        f"{workflow.basedir} holds a colon, which separates the folders that Python imports from: "
+        "rename or move the checkout"
+    )
+ENVIRONMENT_VARIABLES = f"PYTHONPATH={shlex.quote(f'{workflow.basedir}/src')}"
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
-    ENVIRONMENT_VARIABLES += f" PATH='{Path(sys.executable).parent}':\"$PATH\""
+    ENVIRONMENT_VARIABLES += f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
 # glibc gives large blocks back to the system as soon as they are freed, and pays for every page when
 # it takes them again: a Hessian-vector product of the CNN takes 1.4 times as long.
 ENVIRONMENT_VARIABLES += " MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592"
-shell.prefix(f"export {ENVIRONMENT_VARIABLES}; ")
+# Snakemake formats the prefix, as it does every command.
+shell.prefix(f"export {ENVIRONMENT_VARIABLES}; ".replace("{", "{{").replace("}", "}}"))
 
-
-def relative(path):
-    return path.relative_to(workflow.basedir)
+# Besides the version that is installed here, and hashed with the code, the one that jobs in an
+# environment of their own are given.
+LOCK = Path(workflow.basedir) / "envs/requirements.lock"
+LOCKED_TORCH = [
+    line.rstrip(" \\") for line in LOCK.read_text().splitlines() if line.startswith("torch==")
+]
 
 
 # Runs and prefixes that keep parameters along the way, so that the energy is measured there.
 SNAPSHOTS = plan.snapshots(STUDY)
+
+
+def task_of(job):
+    """What all records of a job have in common."""
+    first = job.records[0]
+    return getattr(first, "prefix", first)
 
 
 def kept_by(job, folder):

@@ -1,5 +1,8 @@
 # The curvature energy along runs; eigensolvers beside each other.
 
+# Random probes of a measurement, which are in no run's name.
+PROBES = max((figure.probes for figure in STUDY.figures.values()), default=0)
+
 for job, folder in [
     *((job, layout.prefix) for job in plan.prefix_jobs(STUDY)),
     *((job, layout.run) for job in plan.run_jobs(STUDY)),
@@ -15,7 +18,6 @@ for job, folder in [
             config=ancient(layout.resolved_config(TIER)),
             data=layout.dataset(job.dataset),
             snapshots=[folder(TIER, name) / "snapshots.pt" for name in measured],
-            sources=TRAINING_SOURCES,
         output:
             [folder(TIER, name) / "energy.csv" for name in measured],
             [folder(TIER, name) / "energy.sha256" for name in measured],
@@ -31,8 +33,11 @@ for job, folder in [
             gpu=GPUS,
         params:
             ids=measured,
+            probes=PROBES,
+            code=energy_code_hash(task_of(job)),
+            torch=LOCKED_TORCH,
         shell:
-            "python -m sharpflat energy {input.config} {params.ids} 2> {log}"
+            "python -m sharpflat energy {input.config:q} {params.ids:q} 2> {log:q}"
 
 
 # Asked for by `benchmarks` alone.
@@ -54,8 +59,11 @@ if STUDY.benchmark is not None:
         resources:
             mem_mb=16000,
             runtime=240,
+        params:
+            code=benchmark_code_hash(STUDY.benchmark.settings),
+            torch=LOCKED_TORCH,
         shell:
-            "python -m sharpflat benchmark {input.config} 2> {log}"
+            "python -m sharpflat benchmark {input.config:q} 2> {log:q}"
 
     rule cost_figure:
         input:
@@ -70,9 +78,9 @@ if STUDY.benchmark is not None:
         conda:
             ENVIRONMENT
         shell:
-            "cp {input.tables}/eigensolver_cost.csv {output.table} && "
-            "python -m sharpflat figure eigensolver_cost {output.table} {output.pdf} {output.png}"
-            " 2> {log}"
+            "cp {input.tables:q}/eigensolver_cost.csv {output.table:q} && "
+            "python -m sharpflat figure eigensolver_cost {output.table:q} {output.pdf:q} {output.png:q}"
+            " 2> {log:q}"
 
     rule benchmarks:
         input:

@@ -1,8 +1,5 @@
 # The edge of stability of each method: learning rates from a switch on, searched by bisection.
 
-# What decides a search besides its trials, which are runs like any other.
-EDGE_SOURCES = [relative(path) for path in edge_sources()]
-
 for job in plan.edge_jobs(STUDY):
 
     rule:
@@ -12,10 +9,9 @@ for job in plan.edge_jobs(STUDY):
             config=ancient(layout.resolved_config(TIER)),
             data=layout.dataset(job.dataset),
             checkpoints=[
-                ancient(layout.prefix(TIER, name) / "checkpoint.pt")
+                layout.prefix(TIER, name) / "checkpoint.pt"
                 for name in sorted({edge.prefix.id for edge in job.records})
             ],
-            sources=[*TRAINING_SOURCES, *EDGE_SOURCES],
         output:
             update([layout.edge(TIER, name) / "edge.csv" for name in job.ids]),
             update([layout.edge(TIER, name) / "summary.json" for name in job.ids]),
@@ -34,5 +30,7 @@ for job in plan.edge_jobs(STUDY):
             gpu=GPUS,
         params:
             ids=job.ids,
+            code=edge_code_hash(task_of(job)),
+            torch=LOCKED_TORCH,
         shell:
-            "python -m sharpflat edge {input.config} {params.ids} 2> {log}"
+            "python -m sharpflat edge {input.config:q} {params.ids:q} 2> {log:q}"

@@ -17,7 +17,7 @@ rule figure:
     conda:
         ENVIRONMENT
     shell:
-        "python -m sharpflat figure {wildcards.figure} {input.table} {output.pdf} {output.png} 2> {log}"
+        "python -m sharpflat figure {wildcards.figure:q} {input.table:q} {output.pdf:q} {output.png:q} 2> {log:q}"
 
 
 # Every figure can be asked for by its name.

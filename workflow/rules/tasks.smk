@@ -2,8 +2,6 @@
 
 
 rule data:
-    input:
-        sources=sorted((PACKAGE / "tasks").rglob("*.py")),
     output:
         arrays=layout.dataset("{dataset}"),
         provenance=layout.dataset("{dataset}").with_suffix(".provenance.json"),
@@ -15,6 +13,7 @@ rule data:
         mem_mb=1500,
         runtime=10,
     params:
-        mirror="" if STUDY.data_mirror is None else f"--mirror {STUDY.data_mirror}",
+        mirror=[] if STUDY.data_mirror is None else ["--mirror", str(STUDY.data_mirror)],
+        code=lambda wildcards: data_code_hash(wildcards.dataset),
     shell:
-        "python -m sharpflat data {wildcards.dataset} {output.arrays} {params.mirror} 2> {log}"
+        "python -m sharpflat data {wildcards.dataset:q} {output.arrays:q} {params.mirror:q} 2> {log:q}"

@@ -1,8 +1,5 @@
 # The list of runs, the SGD prefixes, and the runs that branch from their switch.
 
-# A change in one of these files may change numbers, and so trains again. No other file does.
-TRAINING_SOURCES = [relative(path) for path in training_sources()]
-
 
 rule resolve:
     output:
@@ -15,7 +12,7 @@ rule resolve:
     params:
         values=json.dumps(STUDY.raw, indent=2, sort_keys=True),
     shell:
-        "printf '%s\n' {params.values:q} > {output} 2> {log}"
+        "printf '%s\n' {params.values:q} > {output:q} 2> {log:q}"
 
 
 rule plan:
@@ -28,7 +25,7 @@ rule plan:
     conda:
         ENVIRONMENT
     shell:
-        "python -m sharpflat plan {input} {output} 2> {log}"
+        "python -m sharpflat plan {input:q} {output:q} 2> {log:q}"
 
 
 # Runs that are on a GPU at a time; `--resources gpu_slots=4` lets four share one.
@@ -38,8 +35,8 @@ GPUS = 1 if STUDY.device == "cuda" else 0
 
 # One rule a job: short runs of one task share a process. A job updates its outputs, so that a run
 # that is added to it does not train the others again. The configuration is ancient: what decides a
-# run is in the run's name, so that a new value in the configuration trains only what is new. So are
-# the checkpoints: what decides them decides the runs too.
+# run is in the run's name, so that a new value in the configuration trains only what is new. What
+# else decides it is hashed into the job's parameters, so that a comment trains nothing.
 for job in plan.prefix_jobs(STUDY):
 
     rule:
@@ -48,7 +45,6 @@ for job in plan.prefix_jobs(STUDY):
         input:
             config=ancient(layout.resolved_config(TIER)),
             data=layout.dataset(job.dataset),
-            sources=TRAINING_SOURCES,
         output:
             update([layout.prefix(TIER, name) / "trajectory.csv" for name in job.ids]),
             update([layout.prefix(TIER, name) / "summary.json" for name in job.ids]),
@@ -69,8 +65,10 @@ for job in plan.prefix_jobs(STUDY):
             gpu=GPUS,
         params:
             ids=job.ids,
+            code=training_code_hash(task_of(job)),
+            torch=LOCKED_TORCH,
         shell:
-            "python -m sharpflat prefix {input.config} {params.ids} 2> {log}"
+            "python -m sharpflat prefix {input.config:q} {params.ids:q} 2> {log:q}"
 
 
 for job in plan.run_jobs(STUDY):
@@ -82,10 +80,9 @@ for job in plan.run_jobs(STUDY):
             config=ancient(layout.resolved_config(TIER)),
             data=layout.dataset(job.dataset),
             checkpoints=[
-                ancient(layout.prefix(TIER, name) / "checkpoint.pt")
+                layout.prefix(TIER, name) / "checkpoint.pt"
                 for name in sorted({run.prefix.id for run in job.records})
             ],
-            sources=TRAINING_SOURCES,
         output:
             update([layout.run(TIER, name) / "trajectory.csv" for name in job.ids]),
             update([layout.run(TIER, name) / "summary.json" for name in job.ids]),
@@ -105,5 +102,7 @@ for job in plan.run_jobs(STUDY):
             gpu=GPUS,
         params:
             ids=job.ids,
+            code=training_code_hash(task_of(job)),
+            torch=LOCKED_TORCH,
         shell:
-            "python -m sharpflat train {input.config} {params.ids} 2> {log}"
+            "python -m sharpflat train {input.config:q} {params.ids:q} 2> {log:q}"

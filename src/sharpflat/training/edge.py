@@ -57,7 +57,7 @@ def find_edge(
         NumericalAlarm: A number that ``keeping.alarms`` does not accept.
     """
     dataset = load(record.prefix.dataset, data, device=device)
-    code = edge_code_hash()
+    code = edge_code_hash(record.prefix)
     if is_complete(folder, record.id, code, dataset, (EDGE,)):
         return
     trials: list[dict[str, Any]] = []

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sharpflat.curvature import DominantSubspace, HessianOperator
 from sharpflat.records import PrefixRecord
+from sharpflat.sources import training_code_hash
 from sharpflat.tasks.data import Dataset, load
 from sharpflat.tasks.losses import load_loss
 from sharpflat.tasks.models import build_model
@@ -29,6 +30,7 @@ class TrainingState:
     dataset: Dataset
     order: BatchOrder
     hessian: HessianOperator
+    code: str
 
     def batch_loss(self, step: int) -> Tensor:
         """Loss of a step's mini-batch, with its graph."""
@@ -88,6 +90,7 @@ def initial_state(record: PrefixRecord, data: Path, *, device: torch.device) -> 
         dataset=dataset,
         order=order,
         hessian=HessianOperator(model, loss_fn, inputs, targets),
+        code=training_code_hash(record),
     )
 
 

@@ -14,7 +14,6 @@ import torch
 
 from sharpflat.optim import ProjectedOptimizer
 from sharpflat.records import PrefixRecord, RunRecord
-from sharpflat.sources import training_code_hash
 from sharpflat.tasks.data import Dataset
 from sharpflat.training.alarms import ALARMS, Action
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
@@ -70,7 +69,7 @@ def train_prefix(
     keeping = keeping or Keeping()
     state = initial_state(record, data, device=device)
     needed = (CHECKPOINT, *_snapshots(keeping))
-    if is_complete(folder, record.id, training_code_hash(), state.dataset, needed):
+    if is_complete(folder, record.id, state.code, state.dataset, needed):
         return
     measuring = subspace_of(state, record, refresh="adaptive")
     stretch = Stretch(
@@ -128,7 +127,7 @@ def train_run(
     keeping = keeping or Keeping()
     prefix, settings = record.prefix, record.after_switch
     state = initial_state(settings, data, device=device)
-    if is_complete(folder, record.id, training_code_hash(), state.dataset, _snapshots(keeping)):
+    if is_complete(folder, record.id, state.code, state.dataset, _snapshots(keeping)):
         return
     checkpoint = read_checkpoint(prefix_folder / CHECKPOINT, map_location="cpu")
     if checkpoint["prefix"] != prefix.id:
@@ -187,7 +186,7 @@ def _snapshots(keeping: Keeping) -> tuple[str, ...]:
 
 
 def _key(name: str, state: TrainingState, device: torch.device) -> str:
-    return f"{name} {training_code_hash()} {state.dataset.fingerprint} {device.type}"
+    return f"{name} {state.code} {state.dataset.fingerprint} {device.type}"
 
 
 def _products(stretch: Stretch) -> dict[str, float]:
@@ -209,7 +208,7 @@ def _summary(
         "num_parameters": state.hessian.shape[0],
         "data": state.dataset.fingerprint,
         "data_origin": data_origin(data),
-        "code": training_code_hash(),
+        "code": state.code,
         "seeds": {stream: stream_seed(seed, stream) for stream in STREAMS},
         **provenance(device),
     }
