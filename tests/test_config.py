@@ -17,6 +17,10 @@ from sharpflat.tasks.registry import DATASETS, count_parameters
 ROOT = Path(__file__).parents[1]
 
 
+def _bisection(**options: Any) -> dict[str, Any]:
+    return {"figures": {"stability_edge": {"bisection": options}}}
+
+
 @pytest.mark.parametrize("tier", TIERS)
 def test_every_tier_is_valid_and_compares_several_seeds(tier: str) -> None:
     config = read_tier(tier, ROOT)
@@ -86,10 +90,17 @@ def test_refusals_name_the_key_the_value_and_what_is_allowed(
         (task(tracking_samples=501), "tracking_samples = 501 exceeds its 500 Hessian samples"),
         (task(tracking_samples="some"), "tracking_samples = 'some'"),
         (task(eigen_every=0), "eigen_every = 0: 0 is less than the minimum of 1"),
+        (task(seeds=[]), r"tasks.mnist_mlp.seeds = \[\]"),
+        (task(seeds=[0, 0]), r"tasks.mnist_mlp.seeds = \[0, 0\]: .* non-unique"),
+        (_bisection(resolution=1), "bisection.resolution = 1: 1 is less than or equal to"),
+        (_bisection(factor=1.2), "bisection.resolution = 1.5 exceeds factor = 1.2"),
+        (_bisection(start=0), "bisection.start = 0: "),
+        (_bisection(most_trials=1), "bisection.most_trials = 1: 1 is less than the minimum of 2"),
+        (_bisection(first=0.1), "'first' was unexpected.*allowed are start, factor, resolution"),
     ],
     ids=lambda case: str(case)[:60],
 )
-def test_rhythms_and_samples_that_do_not_fit_are_refused_in_words(
+def test_rhythms_samples_seeds_and_searches_that_do_not_fit_are_refused_in_words(
     overrides: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):

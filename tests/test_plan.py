@@ -7,8 +7,11 @@ from pathlib import Path
 
 from sharpflat.config import Config, parse_config, read_tier
 from sharpflat.plan import (
+    all_edges,
     all_prefixes,
     all_runs,
+    edge_jobs,
+    figure_edges,
     figure_runs,
     prefix_jobs,
     run_jobs,
@@ -152,6 +155,56 @@ def test_a_figures_own_rhythm_of_records_begins_at_the_switch() -> None:
         assert {(run.record_every, run.eigen_every) for run in records} == {(2, 60)}
         assert {run.after_switch.eigen_every for run in records} == {60}
     assert len(all_prefixes(config)) == len(config.seeds)
+
+
+EDGE = {
+    **RUNS,
+    "methods": ["sgd", "bulk_sgd"],
+    "steps": 20,
+    "record_every": 2,
+    "eigen_every": 20,
+    "bisection": {"start": None, "factor": 2, "resolution": 1.1, "most_trials": 10},
+}
+
+
+def test_a_figure_searches_for_the_edge_of_every_method_and_seed() -> None:
+    """From the task's own learning rate; its searches are no runs, but need their prefixes."""
+    config = _config(figures={"stability_edge": EDGE})
+    figure = config.figures["stability_edge"]
+    edges = figure_edges(config, figure)
+    assert len(edges) == len(all_edges(config)) == 2 * len(config.seeds)
+    assert {edge.method.name for edge in edges} == {"sgd", "bulk_sgd"}
+    assert {edge.record.start.learning_rate for edge in edges} == {0.02}
+    assert {edge.record.start.eigen_every for edge in edges} == {20}
+    assert figure_runs(config, figure) == ()
+    assert all_runs(config) == all_runs(_config())
+    searched = {edge.record.prefix for edge in edges}
+    assert searched <= set(all_prefixes(config))
+    jobs = [name for job in edge_jobs(config) for name in job.ids]
+    assert sorted(jobs) == sorted(edge.id for edge in all_edges(config))
+    trained = [name for job in prefix_jobs(config) for name in job.ids]
+    assert sorted(trained) == sorted(prefix.id for prefix in all_prefixes(config))
+
+
+def test_what_decides_a_search_is_in_its_name() -> None:
+    edge = all_edges(_config(figures={"stability_edge": EDGE}))[0]
+    changed = [
+        replace(edge, factor=1.5),
+        replace(edge, resolution=1.2),
+        replace(edge, most_trials=11),
+        replace(edge, start=edge.trial(0.3)),
+        replace(edge, start=replace(edge.start, steps=21)),
+    ]
+    assert len({found.id for found in [edge, *changed]}) == len(changed) + 1
+
+
+def test_a_task_may_have_seeds_of_its_own() -> None:
+    """And every figure of it then has them."""
+    tasks = {"mnist_mlp": {"seeds": [3, 4, 5, 6]}}
+    config = _config(tasks=tasks, figures={"stability_edge": EDGE})
+    assert {run.prefix.seed for run in all_runs(config)} == {3, 4, 5, 6}
+    assert {edge.prefix.seed for edge in all_edges(config)} == {3, 4, 5, 6}
+    assert config.seeds_of("digits_cnn") == config.seeds == (0, 1, 2)
 
 
 def test_snapshots_are_kept_by_the_runs_that_a_figure_measures() -> None:
