@@ -93,7 +93,7 @@ def test_refusals_name_the_key_the_value_and_what_is_allowed(
         (task(seeds=[]), r"tasks.mnist_mlp.seeds = \[\]"),
         (task(seeds=[0, 0]), r"tasks.mnist_mlp.seeds = \[0, 0\]: .* non-unique"),
         (_bisection(resolution=1), "bisection.resolution = 1: 1 is less than or equal to"),
-        (_bisection(factor=1.2), "bisection.resolution = 1.5 exceeds factor = 1.2"),
+        (_bisection(factor=1.2), "bisection.resolution = 2.5 exceeds factor = 1.2"),
         (_bisection(start=0), "bisection.start = 0: "),
         (_bisection(most_trials=1), "bisection.most_trials = 1: 1 is less than the minimum of 2"),
         (_bisection(first=0.1), "'first' was unexpected.*allowed are start, factor, resolution"),
