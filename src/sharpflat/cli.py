@@ -110,6 +110,10 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument("--rates", type=Path, default=layout.results("laptop"), help="finished runs")
     cost.set_defaults(command=_cost)
 
+    status = commands.add_parser("status", help="what of a tier is there, stale, missing, damaged")
+    status.add_argument("--tier", choices=TIERS, default="laptop")
+    status.set_defaults(command=_status)
+
     run = commands.add_parser("run", help="all of a tier, one step after the other")
     run.add_argument("--tier", choices=TIERS, default="laptop")
     run.add_argument("--data-mirror", help="folder with the canonical files")
@@ -332,6 +336,14 @@ def _cost(options: argparse.Namespace) -> None:
         total += cost.hours
         print(f"  {cost.figure:26} {cost.runs:4} more runs {cost.hours:9.2f} h", flush=True)
     print(f"  {'all':26} {runs:4} runs      {total:9.2f} h")
+
+
+def _status(options: argparse.Namespace) -> None:
+    from sharpflat.status import describe, tier_status
+
+    config = read_tier(options.tier, ROOT)
+    for line in describe(config, tier_status(config)):
+        print(line)
 
 
 def _run(options: argparse.Namespace) -> None:
