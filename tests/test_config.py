@@ -40,6 +40,25 @@ def test_the_paper_tier_is_the_full_protocol() -> None:
     assert count_parameters(setting.model, DATASETS[setting.dataset], sizes) == 199_210
 
 
+def test_the_laptop_tier_has_the_seeds_that_its_intervals_need() -> None:
+    """At least eight on MNIST and five on the other tasks, in every figure."""
+    config = read_tier("laptop", ROOT)
+    seeds = {task: len(config.seeds_of(task)) for task in config.raw["tasks"]}
+    assert seeds == {"mnist_mlp": 8, "cifar10_cnn": 5, "sst2_transformer": 5}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_every_tier_sees_excursions_and_finds_the_edge(tier: str) -> None:
+    """Where it searches for the edge, and over learning rates, at least 20 records a run."""
+    figures = read_tier(tier, ROOT).figures
+    for name in ("stability_edge", "ablation_lr"):
+        for cell in figures[name].cells:
+            assert cell.after.steps / cell.after.record_every >= (8 if tier == "smoke" else 20)
+    bisection = figures["stability_edge"].bisection
+    assert bisection is not None
+    assert bisection.resolution <= (2.5 if tier == "smoke" else 1.1)
+
+
 def test_one_seed_of_the_paper_tier_differs_in_seed_and_steps_alone() -> None:
     changes = yaml.safe_load((ROOT / "workflow/config/paper_one_seed.yaml").read_text())
     (cell,) = read_tier("paper", ROOT, changes).figures["dom_bulk"].cells
