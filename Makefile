@@ -23,7 +23,7 @@ test: lint ## lint, then run all tests
 
 slurm: $(STAMP) ## as root on Debian: run the smoke tier through a real Slurm on this machine
 	$(VENV)/bin/python -m pip install --quiet -r envs/requirements-slurm.lock
-	tests/slurm/run.sh $(CURDIR)/$(VENV)/bin/python
+	tests/slurm/run.sh "$(CURDIR)/$(VENV)/bin/python"
 
 audit: $(STAMP) ## look the locked packages up in the database of known vulnerabilities (network)
 	$(VENV)/bin/python -m pip install --quiet pip-audit

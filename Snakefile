@@ -14,6 +14,13 @@ if not Path.cwd().samefile(workflow.basedir):
         f"change to {workflow.basedir}, or give --directory with it"
     )
 
+# A colon separates the folders that Python imports from; braces are Snakemake's.
+if wrong := set(":{}") & set(workflow.basedir):
+    raise WorkflowError(
+        f"{workflow.basedir} holds {' and '.join(sorted(wrong))}, which neither Python nor Snakemake "
+        "takes in a folder's name: rename or move the checkout"
+    )
+
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from sharpflat.config import TIERS

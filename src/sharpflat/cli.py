@@ -41,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, RuntimeError) as error:
         sys.exit(f"sharpflat: {error}")
     except OSError as error:
-        sys.exit(f"sharpflat: {error}{REMEDIES.get(error.errno or 0, '')}")
+        remedy = REMEDIES.get(error.errno or 0, "")
+        if error.errno == errno.ENOENT and Path(str(error.filename)).parts[:1] == ("workflow",):
+            remedy = f"; {Path.cwd()} is not the root of a checkout of sharpflat: change to one"
+        sys.exit(f"sharpflat: {error}{remedy}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -260,6 +263,7 @@ def _table(options: argparse.Namespace) -> None:
 def _figure(options: argparse.Namespace) -> None:
     import matplotlib
 
+    from sharpflat.analysis.columns import refuse_wrong_table
     from sharpflat.analysis.tables import read_table
     from sharpflat.figures import FIGURES
     from sharpflat.figures.style import save
@@ -268,30 +272,22 @@ def _figure(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.figure!r} is not among the figures {', '.join(FIGURES)}")
     matplotlib.use("Agg")
     table = read_table(options.table)
-    try:
-        figure = FIGURES[options.figure](table)
-    except KeyError as error:
-        raise ValueError(
-            f"{options.table} is not the table of {options.figure}: it lacks {error}"
-        ) from error
-    save(figure, *options.paths)
+    refuse_wrong_table(table, options.figure, options.table)
+    save(FIGURES[options.figure](table), *options.paths)
 
 
 def _claims(options: argparse.Namespace) -> None:
     from sharpflat.analysis.claims import claims_table
+    from sharpflat.analysis.columns import refuse_wrong_table
     from sharpflat.analysis.tables import read_table, write_table
 
     config = read_resolved(options.config, ROOT)
     paths = {name: layout.table(config.tier, name) for name in config.figures}
     # By hand before every figure is made: what a claim lacks is then said to be not measured.
     tables = {name: read_table(path) for name, path in paths.items() if path.exists()}
-    try:
-        claims = claims_table(tables, config.claims)
-    except KeyError as error:
-        raise ValueError(
-            f"a table of the {config.tier} tier lacks {error}: make the figures' tables again"
-        ) from error
-    write_table(claims, options.path)
+    for name, table in tables.items():
+        refuse_wrong_table(table, name, paths[name])
+    write_table(claims_table(tables, config.claims), options.path)
 
 
 def _readme(options: argparse.Namespace) -> None:

@@ -25,7 +25,12 @@ def import_closure(*modules: str) -> Mapping[str, str]:
 
     Args:
         modules: Dotted names. One of another package counts itself, and what it imports from this.
+
+    Raises:
+        ValueError: One of them is not there.
     """
+    if missing := [module for module in modules if source_path(module) is None]:
+        raise ValueError(f"there is no module {missing[0]}, on which a result depends")
     found: dict[str, str] = {}
     wanted = [(module, "*") for module in modules]
     seen: set[tuple[str, str]] = set()

@@ -26,19 +26,13 @@ PACKAGE = Path("src/sharpflat")
 
 # Jobs run the package of this checkout. With conda, `python` is the environment's; without, it is
 # the one that runs Snakemake, activated or not.
-if ":" in workflow.basedir:
-    raise WorkflowError(
-        f"{workflow.basedir} holds a colon, which separates the folders that Python imports from: "
-        "rename or move the checkout"
-    )
 ENVIRONMENT_VARIABLES = f"PYTHONPATH={shlex.quote(f'{workflow.basedir}/src')}"
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
     ENVIRONMENT_VARIABLES += f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
 # glibc gives large blocks back to the system as soon as they are freed, and pays for every page when
 # it takes them again: a Hessian-vector product of the CNN takes 1.4 times as long.
 ENVIRONMENT_VARIABLES += " MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592"
-# Snakemake formats the prefix, as it does every command.
-shell.prefix(f"export {ENVIRONMENT_VARIABLES}; ".replace("{", "{{").replace("}", "}}"))
+shell.prefix(f"export {ENVIRONMENT_VARIABLES}; ")
 
 # Besides the version that is installed here, and hashed with the code, the one that jobs in an
 # environment of their own are given.

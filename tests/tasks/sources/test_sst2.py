@@ -1,6 +1,7 @@
 import io
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,24 @@ def test_an_archive_that_is_none_is_refused(
     monkeypatch.setattr(sst2.urllib.request, "urlopen", lambda _: io.BytesIO(b"<html>"))
     with pytest.raises(DataError, match=r"is not the archive it was.*data_mirror=DIR"):
         prepare("sst2_1k", tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("oversized", ["archive", "table"])
+@pytest.mark.usefixtures("sentences")
+def test_an_archive_larger_than_it_can_be_is_not_read(
+    oversized: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: what was read. A table of blanks is a thousand times smaller in the archive."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(sst2.MEMBERS["train"], b" " * 10_000_000)
+    limit = f"LARGEST_{oversized.upper()}"
+    monkeypatch.setattr(sst2, limit, 5_000)
+    served = io.BytesIO(content.getvalue())
+    monkeypatch.setattr(sst2.urllib.request, "urlopen", lambda _: nullcontext(served))
+    with pytest.raises(DataError, match=r"has more than 5,000 bytes.*data_mirror=DIR"):
+        prepare("sst2_1k", tmp_path / "a.npz")
+    assert served.tell() <= (5_001 if oversized == "archive" else len(content.getvalue()))
 
 
 @pytest.mark.parametrize(

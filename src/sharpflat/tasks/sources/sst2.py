@@ -4,6 +4,7 @@ import hashlib
 import io
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ MEMBERS = {"train": "SST-2/train.tsv", "test": "SST-2/dev.tsv"}
 MIRROR_FILES = {"train": "sst2_train_first1000.tsv", "test": "sst2_validation.tsv"}
 """Per split, the file in the archive and in a mirror. GLUE keeps the labels of its own test set to
 itself, so its development set serves as the test set."""
+
+LARGEST_ARCHIVE, LARGEST_TABLE = 50_000_000, 50_000_000
+"""Bytes beyond which neither is read, several times what they have: a hostile archive of a few
+megabytes can hold gigabytes."""
 
 _HEADER = "sentence\tlabel"
 _LABELS = ("0", "1")
@@ -104,12 +109,23 @@ def _check_rows(name: str, entry: DatasetEntry, split: str, rows: Rows) -> None:
 def _download(name: str) -> dict[str, bytes]:
     """The tables of the official archive, which is opened in memory and never unpacked."""
     with downloading(name, ADDRESS), urllib.request.urlopen(ADDRESS) as response:
-        content = response.read()
+        content = response.read(LARGEST_ARCHIVE + 1)
     try:
+        if len(content) > LARGEST_ARCHIVE:
+            raise zipfile.BadZipFile(f"it has more than {LARGEST_ARCHIVE:,} bytes")
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return {split: archive.read(member) for split, member in MEMBERS.items()}
-    except (zipfile.BadZipFile, KeyError) as error:
+            return {split: _table(archive, member) for split, member in MEMBERS.items()}
+    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise DataError(
             f"data set {name!r}: {ADDRESS} is not the archive it was ({error}); give a folder of "
             "canonical files: --config data_mirror=DIR"
         ) from error
+
+
+def _table(archive: zipfile.ZipFile, member: str) -> bytes:
+    """A member of the archive; never more of it than the limit, whatever size it claims."""
+    with archive.open(member) as stream:
+        content = stream.read(LARGEST_TABLE + 1)
+    if len(content) > LARGEST_TABLE:
+        raise zipfile.BadZipFile(f"{member} has more than {LARGEST_TABLE:,} bytes")
+    return content

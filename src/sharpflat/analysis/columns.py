@@ -1,0 +1,43 @@
+"""What the table behind a figure must hold: a wrong table is refused before anything is drawn."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+_RUN = (
+    *("task", "loss", "method", "dom_weight", "bulk_weight", "varied", "value", "learning_rate"),
+    *("batch_size", "k", "hessian_samples", "seed", "status", "step", "steps_after_switch"),
+)
+_TRAJECTORY = (
+    *_RUN,
+    *("train_loss", "test_loss", "test_accuracy", "alignment", "batch_alignment", "eigenvalue_1"),
+)
+_ENERGY = (*_RUN, "matrix", "overlap", "frobenius_share", "trace_share", "rayleigh_quotient_1")
+_COST = ("task", "method", "mode", "products", "seconds", "sine_largest_angle", "reached")
+#: By figure; an ablation's are those of a trajectory.
+_COLUMNS = {
+    **dict.fromkeys(("alignment", "dom_bulk", "generalization"), _TRAJECTORY),
+    **dict.fromkeys(("interpolation", "stability_map"), _TRAJECTORY),
+    "curvature_energy": _ENERGY,
+    "eigensolver_cost": _COST,
+}
+
+
+def refuse_wrong_table(table: pd.DataFrame, figure: str, name: object) -> None:
+    """Refuse a table that is not the one of a figure.
+
+    Args:
+        table: As it was read.
+        figure: Name of the figure.
+        name: Of the table, for the message.
+
+    Raises:
+        ValueError: Names the first column that is not there.
+    """
+    ablation = _TRAJECTORY if figure.startswith("ablation_") else ()
+    for column in _COLUMNS.get(figure, ablation):
+        if column not in table:
+            raise ValueError(
+                f"{name} is not the table of {figure}: it lacks the column {column!r}; "
+                "make it again"
+            )
