@@ -153,6 +153,25 @@ def test_a_trial_is_the_ordinary_run_with_its_learning_rate(
     assert {row["stability"] for row in rows} > {"stable"}
 
 
+def test_a_damaged_trial_is_trained_again_and_the_others_are_kept(
+    linear: PrefixRecord, digits: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Oracle: the search before the damage. Left half written by a kill, and cut afterwards."""
+    record = _edge(linear, learning_rate=0.05, steps=20)
+    summary = _find(record, digits, trained, tmp_path / "edge")
+    before = (tmp_path / "edge/edge.csv").read_bytes()
+    cut, half, kept = sorted((tmp_path / "edge/trials").iterdir())[:3]
+    (cut / "trajectory.csv").write_bytes((cut / "trajectory.csv").read_bytes()[:-9])
+    (half / "summary.json").rename(half / ".summary.json.123")
+    written = (kept / "trajectory.csv").stat().st_ino
+    (tmp_path / "edge/summary.json").unlink()
+    found = _find(record, digits, trained, tmp_path / "edge")
+    assert {**found, "seconds": 0} == {**summary, "seconds": 0}
+    assert (tmp_path / "edge/edge.csv").read_bytes() == before
+    assert not (half / ".summary.json.123").exists()
+    assert (kept / "trajectory.csv").stat().st_ino == written
+
+
 def test_a_search_from_a_diverged_prefix_ends_unresolved(
     linear: PrefixRecord, digits: Path, tmp_path: Path
 ) -> None:
