@@ -11,7 +11,6 @@ import pytest
 import torch
 from planted import run_record
 
-from sharpflat.curvature import DominantSubspace, EigenResult
 from sharpflat.records import PrefixRecord, RunRecord
 from sharpflat.tasks.data import load
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
@@ -100,29 +99,18 @@ def test_losses_have_a_rhythm_of_their_own_and_cost_no_product(
 
 
 def test_a_record_of_the_eigenspace_is_the_trackers_full_check(
-    trained: Path,
-    prefix_record: PrefixRecord,
-    digits: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
 ) -> None:
-    """Steps so small that only the clock asks for a check, which first is due after 10 steps."""
-    refresh, checks = DominantSubspace.refresh, []
-
-    def counted(subspace: DominantSubspace) -> EigenResult:
-        checks.append(subspace)
-        return refresh(subspace)
-
-    monkeypatch.setattr(DominantSubspace, "refresh", counted)
+    """Steps so small that only the clock asks for a check, which is due 10 steps after the last."""
     still = {"dom_weight": 0.0, "learning_rate": 1e-9, "record_every": 1}
-    found = {}
+    multiplied = {}
     for rhythm in (5, 20):
-        checks.clear()
         record = run_record(prefix_record, **still, eigen_every=rhythm)
-        _train(record, digits, trained, tmp_path / str(rhythm))
-        found[rhythm] = len(checks)
-    # At 0, 5, ..., 20; at 0 and 20, and one between. And at 1, where it learns how fast it turns.
-    assert found == {5: 5 + 1, 20: 3 + 1}
+        rows = _train(record, digits, trained, tmp_path / str(rhythm))
+        products = [row["num_matvecs"] for row in rows]
+        multiplied[rhythm] = [step for step in range(1, 21) if products[step] > products[step - 1]]
+    assert [step for step in multiplied[5] if step > 2] == [5, 10, 15, 20]  # before: learns rates
+    assert [step for step in multiplied[20] if 2 < step < 20] != []
 
 
 def test_the_switch_comes_at_a_record_of_the_eigenspace(
