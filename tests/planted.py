@@ -37,6 +37,6 @@ def identity(method: str, seed: int, **changes: Any) -> dict[str, Any]:
 def run_record(prefix: PrefixRecord, **changes: Any) -> RunRecord:
     """SGD for 20 steps from the switch of a prefix, with changes."""
     settings = {"dom_weight": 1.0, "bulk_weight": 1.0, "steps": 20, "refresh": "adaptive"}
-    shared = ("learning_rate", "batch_size", "k", "hessian_samples")
+    shared = ("learning_rate", "batch_size", "k", "hessian_samples", "record_every", "eigen_every")
     settings |= {name: getattr(prefix, name) for name in shared}
     return RunRecord(prefix=prefix, **{**settings, **changes})

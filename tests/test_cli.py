@@ -38,7 +38,7 @@ def test_plan_writes_the_list_of_runs(resolved: Path, tmp_path: Path) -> None:
     assert len(pd.read_csv(tmp_path / "runs.csv")) == len(all_runs(read_tier("smoke", ROOT)))
 
 
-@pytest.mark.parametrize("command", ["prefix", "train"])
+@pytest.mark.parametrize("command", ["prefix", "train", "edge"])
 def test_an_unknown_run_is_refused(resolved: Path, command: str) -> None:
     assert "'no-such-run' is not among" in _message(command, resolved, "no-such-run")
 

@@ -17,6 +17,10 @@ from sharpflat.tasks.registry import DATASETS, count_parameters
 ROOT = Path(__file__).parents[1]
 
 
+def _bisection(**options: Any) -> dict[str, Any]:
+    return {"figures": {"stability_edge": {"bisection": options}}}
+
+
 @pytest.mark.parametrize("tier", TIERS)
 def test_every_tier_is_valid_and_compares_several_seeds(tier: str) -> None:
     config = read_tier(tier, ROOT)
@@ -34,6 +38,25 @@ def test_the_paper_tier_is_the_full_protocol() -> None:
     assert (setting.learning_rate, setting.steps) == (0.01, 20_000)
     sizes = dict(setting.sizes)
     assert count_parameters(setting.model, DATASETS[setting.dataset], sizes) == 199_210
+
+
+def test_the_laptop_tier_has_the_seeds_that_its_intervals_need() -> None:
+    """At least eight on MNIST and five on the other tasks, in every figure."""
+    config = read_tier("laptop", ROOT)
+    seeds = {task: len(config.seeds_of(task)) for task in config.raw["tasks"]}
+    assert seeds == {"mnist_mlp": 8, "cifar10_cnn": 5, "sst2_transformer": 5}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_every_tier_sees_excursions_and_finds_the_edge(tier: str) -> None:
+    """Where it searches for the edge, and over learning rates, at least 20 records a run."""
+    figures = read_tier(tier, ROOT).figures
+    for name in ("stability_edge", "ablation_lr"):
+        for cell in figures[name].cells:
+            assert cell.after.steps / cell.after.record_every >= (8 if tier == "smoke" else 20)
+    bisection = figures["stability_edge"].bisection
+    assert bisection is not None
+    assert bisection.resolution <= (2.5 if tier == "smoke" else 1.1)
 
 
 def test_one_seed_of_the_paper_tier_differs_in_seed_and_steps_alone() -> None:
@@ -70,6 +93,37 @@ def test_refusals_name_the_key_the_value_and_what_is_allowed(
     assert "\n" not in message
     for fragment in fragments:
         assert fragment in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            task(record_every=3, eigen_every=10),
+            "tasks.mnist_mlp.eigen_every = 10 is not a multiple of record_every = 3: give both",
+        ),
+        (
+            {"figures": {"dom_bulk": {"record_every": 4}}},
+            r"tasks.mnist_mlp.eigen_every = \d+ is not a multiple of record_every = 4: give both",
+        ),
+        (task(tracking_samples=501), "tracking_samples = 501 exceeds its 500 Hessian samples"),
+        (task(tracking_samples="some"), "tracking_samples = 'some'"),
+        (task(eigen_every=0), "eigen_every = 0: 0 is less than the minimum of 1"),
+        (task(seeds=[]), r"tasks.mnist_mlp.seeds = \[\]"),
+        (task(seeds=[0, 0]), r"tasks.mnist_mlp.seeds = \[0, 0\]: .* non-unique"),
+        (_bisection(resolution=1), "bisection.resolution = 1: 1 is less than or equal to"),
+        (_bisection(factor=1.2), "bisection.resolution = 2.5 exceeds factor = 1.2"),
+        (_bisection(start=0), "bisection.start = 0: "),
+        (_bisection(most_trials=1), "bisection.most_trials = 1: 1 is less than the minimum of 2"),
+        (_bisection(first=0.1), "'first' was unexpected.*allowed are start, factor, resolution"),
+    ],
+    ids=lambda case: str(case)[:60],
+)
+def test_rhythms_samples_seeds_and_searches_that_do_not_fit_are_refused_in_words(
+    overrides: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_tier("smoke", ROOT, overrides)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from sharpflat import cost
 from sharpflat.config import Config, read_tier
 from sharpflat.cost import Times, UnknownRateError, estimate
-from sharpflat.plan import all_runs
+from sharpflat.plan import all_edges, all_runs
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -23,15 +23,20 @@ def config() -> Config:
 
 @pytest.fixture
 def rates(config: Config, tmp_path: Path) -> Path:
-    """Finished runs: 1 product a step for SGD, 2 for Bulk-SGD, 5 where a part is sharp."""
+    """Finished runs: 30 products a record, and beyond them 2 a step for Bulk-SGD, 5 for others.
+
+    As many over all samples, and half as many again over a tenth of them for other than SGD.
+    """
     for run in all_runs(config):
-        products = 1 if run.dom_weight == run.bulk_weight == 1 else 2 if run.dom_weight == 0 else 5
+        step = 0 if run.dom_weight == run.bulk_weight == 1 else 2 if run.dom_weight == 0 else 5
+        products = 30 * (1 + run.steps // run.eigen_every) + step * run.steps
         folder = tmp_path / "runs" / run.id
         folder.mkdir(parents=True)
         summary = {
             "switch_step": 100,
             "last_step": 100 + run.steps,
-            "num_matvecs": products * run.steps,
+            "num_matvecs": products - step * run.steps // 2,
+            "equivalent_matvecs": products,
             "record": asdict(run),
         }
         (folder / "summary.json").write_text(json.dumps(summary))
@@ -50,9 +55,9 @@ def test_hours_are_steps_times_what_a_step_takes(
     expected = 0.0
     for cell in config.figures["dom_bulk"].cells:
         before, after = cell.before.switch_max_steps, cell.after.steps
-        for steps, products in ((before, 1), (after, 1), (after, 2), (after, 5)):
-            records = steps / cell.before.record_every
-            expected += steps * (1.0 + 10.0 * products) + records * 50.0
+        for steps, products in ((before, 0), (after, 0), (after, 2), (after, 5)):
+            expected += steps * (1.0 + 10.0 * products) + steps / cell.before.record_every * 50.0
+            expected += steps / cell.before.eigen_every * 30 * 10.0
     assert first.hours == pytest.approx(seeds * expected / 3600)
 
 
@@ -64,7 +69,9 @@ def test_runs_that_an_earlier_figure_has_cost_nothing(
     )
     costs = {found.figure: found for found in estimate(config, rates, device=CPU)}
     assert costs["alignment"].runs == costs["alignment"].hours == 0
-    assert sum(found.runs for found in costs.values()) == len(all_runs(config))
+    searches = len(all_edges(config))
+    assert costs["stability_edge"].runs == 8 * searches
+    assert sum(found.runs for found in costs.values()) == len(all_runs(config)) + 8 * searches
 
 
 def test_times_are_those_of_the_tiers_own_models(config: Config, rates: Path) -> None:
@@ -76,5 +83,23 @@ def test_times_are_those_of_the_tiers_own_models(config: Config, rates: Path) ->
 def test_without_a_finished_run_there_is_nothing_to_learn_from(
     config: Config, tmp_path: Path
 ) -> None:
-    with pytest.raises(UnknownRateError, match=f"no finished run under {tmp_path}"):
+    with pytest.raises(UnknownRateError, match=f"no finished run of mlp with sgd .*{tmp_path}"):
         next(iter(estimate(config, tmp_path, device=CPU)))
+
+
+def test_a_search_tries_as_many_learning_rates_as_finished_ones_did(
+    config: Config, rates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But no more than it may. Oracle: the cost of one of its runs."""
+    times = Times(step=1.0, full_gradient=0.0, product=0.0)
+    monkeypatch.setattr(cost, "_time", lambda settings, device: times)
+    searches = all_edges(config)
+    for trials, expected in ((3, 3), (50, 8)):
+        for number in range(3):
+            folder = rates / "edges" / str(number)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "summary.json").write_text(json.dumps({"trials": trials}))
+        costs = {found.figure: found for found in estimate(config, rates, device=CPU)}
+        assert costs["stability_edge"].runs == expected * len(searches)
+        hours = expected * sum(edge.start.steps for edge in searches) / 3600
+        assert costs["stability_edge"].hours == pytest.approx(hours)

@@ -9,8 +9,11 @@ import pytest
 
 from sharpflat.config import TIERS, Config, parse_config, read_tier
 from sharpflat.plan import (
+    all_edges,
     all_prefixes,
     all_runs,
+    edge_jobs,
+    figure_edges,
     figure_runs,
     prefix_jobs,
     run_jobs,
@@ -85,7 +88,9 @@ def test_everything_that_decides_numbers_is_in_the_name_and_resources_are_not() 
             "k": 9,
             "hessian_samples": 501,
             "tolerance": 0.11,
+            "tracking_samples": "auto",
             "record_every": 11,
+            "eigen_every": 11,
             "switch_alignment": None,
             "switch_ema_decay": 0.8,
             "switch_max_steps": 401,
@@ -102,6 +107,8 @@ def test_everything_that_decides_numbers_is_in_the_name_and_resources_are_not() 
         replace(run, batch_size=51),
         replace(run, k=9),
         replace(run, hessian_samples=501),
+        replace(run, record_every=7),
+        replace(run, eigen_every=20),
     ]
     assert len({changed.id for changed in [run, *runs]}) == len(runs) + 1
     ids = [run.id for run in all_runs(_config())]
@@ -152,6 +159,68 @@ def test_an_ablation_branches_from_the_checkpoint_of_the_default() -> None:
         config = _config(figures={"ablation_width": {**runs, "vary": vary}})
         shown = figure_runs(config, config.figures["ablation_width"])
         assert len({run.record.prefix for run in shown}) == 2 * len(config.seeds)
+
+
+def test_a_figures_own_rhythm_of_records_begins_at_the_switch() -> None:
+    """So that its runs branch from the checkpoints of all others."""
+    often = {**RUNS, "methods": ["sgd"], "record_every": 2, "eigen_every": 60}
+    varied = {**often, "vary": {"learning_rate": [0.02, 0.04]}}
+    config = _config(figures={"generalization": often, "ablation_lr": varied})
+    for name in ("generalization", "ablation_lr"):
+        records = [run.record for run in figure_runs(config, config.figures[name])]
+        assert {(run.record_every, run.eigen_every) for run in records} == {(2, 60)}
+        assert {run.after_switch.eigen_every for run in records} == {60}
+    assert len(all_prefixes(config)) == len(config.seeds)
+
+
+EDGE = {
+    **RUNS,
+    "methods": ["sgd", "bulk_sgd"],
+    "steps": 20,
+    "record_every": 2,
+    "eigen_every": 20,
+    "bisection": {"start": None, "factor": 2, "resolution": 1.1, "most_trials": 10},
+}
+
+
+def test_a_figure_searches_for_the_edge_of_every_method_and_seed() -> None:
+    """From the task's own learning rate; its searches are no runs, but need their prefixes."""
+    config = _config(figures={"stability_edge": EDGE})
+    figure = config.figures["stability_edge"]
+    edges = figure_edges(config, figure)
+    assert len(edges) == len(all_edges(config)) == 2 * len(config.seeds)
+    assert {edge.method.name for edge in edges} == {"sgd", "bulk_sgd"}
+    assert {edge.record.start.learning_rate for edge in edges} == {0.02}
+    assert {edge.record.start.eigen_every for edge in edges} == {20}
+    assert figure_runs(config, figure) == ()
+    assert all_runs(config) == all_runs(_config())
+    searched = {edge.record.prefix for edge in edges}
+    assert searched <= set(all_prefixes(config))
+    jobs = [name for job in edge_jobs(config) for name in job.ids]
+    assert sorted(jobs) == sorted(edge.id for edge in all_edges(config))
+    trained = [name for job in prefix_jobs(config) for name in job.ids]
+    assert sorted(trained) == sorted(prefix.id for prefix in all_prefixes(config))
+
+
+def test_what_decides_a_search_is_in_its_name() -> None:
+    edge = all_edges(_config(figures={"stability_edge": EDGE}))[0]
+    changed = [
+        replace(edge, factor=1.5),
+        replace(edge, resolution=1.2),
+        replace(edge, most_trials=11),
+        replace(edge, start=edge.trial(0.3)),
+        replace(edge, start=replace(edge.start, steps=21)),
+    ]
+    assert len({found.id for found in [edge, *changed]}) == len(changed) + 1
+
+
+def test_a_task_may_have_seeds_of_its_own() -> None:
+    """And every figure of it then has them."""
+    tasks = {"mnist_mlp": {"seeds": [3, 4, 5, 6]}}
+    config = _config(tasks=tasks, figures={"stability_edge": EDGE})
+    assert {run.prefix.seed for run in all_runs(config)} == {3, 4, 5, 6}
+    assert {edge.prefix.seed for edge in all_edges(config)} == {3, 4, 5, 6}
+    assert config.seeds_of("digits_cnn") == config.seeds == (0, 1, 2)
 
 
 def test_snapshots_are_kept_by_the_runs_that_a_figure_measures() -> None:

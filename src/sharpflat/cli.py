@@ -73,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     energy.add_argument("ids", nargs="+", metavar="ID")
     energy.set_defaults(command=_energy)
 
+    edge = commands.add_parser("edge", help="search for the edge of stability by bisection")
+    edge.add_argument("config", type=Path)
+    edge.add_argument("ids", nargs="+", metavar="ID")
+    edge.set_defaults(command=_edge)
+
     benchmark = commands.add_parser("benchmark", help="measure eigensolvers beside each other")
     benchmark.add_argument("config", type=Path)
     benchmark.set_defaults(command=_benchmark)
@@ -108,6 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument("--rates", type=Path, default=layout.results("laptop"), help="finished runs")
     cost.set_defaults(command=_cost)
 
+    status = commands.add_parser("status", help="what of a tier is there, stale, missing, damaged")
+    status.add_argument("--tier", choices=TIERS, default="laptop")
+    status.set_defaults(command=_status)
+
     run = commands.add_parser("run", help="all of a tier, one step after the other")
     run.add_argument("--tier", choices=TIERS, default="laptop")
     run.add_argument("--data-mirror", help="folder with the canonical files")
@@ -138,7 +147,7 @@ def _prefix(options: argparse.Namespace) -> None:
     for name in options.ids:
         record = _chosen(records, name)
         folder = layout.prefix(config.tier, name)
-        _discard_damaged(folder)
+        seals.discard_damaged(folder, seals.TRAINED)
         train_prefix(
             record,
             data=layout.dataset(record.dataset),
@@ -146,7 +155,7 @@ def _prefix(options: argparse.Namespace) -> None:
             device=device,
             keeping=_keeping(config, name),
         )
-        _finish(folder)
+        seals.finish(folder, seals.TRAINED)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -159,7 +168,7 @@ def _train(options: argparse.Namespace) -> None:
     for name in options.ids:
         record = _chosen(records, name)
         folder = layout.run(config.tier, name)
-        _discard_damaged(folder)
+        seals.discard_damaged(folder, seals.TRAINED)
         train_run(
             record,
             data=layout.dataset(record.prefix.dataset),
@@ -168,7 +177,7 @@ def _train(options: argparse.Namespace) -> None:
             device=device,
             keeping=_keeping(config, name),
         )
-        _finish(folder)
+        seals.finish(folder, seals.TRAINED)
 
 
 def _energy(options: argparse.Namespace) -> None:
@@ -195,6 +204,28 @@ def _energy(options: argparse.Namespace) -> None:
         seals.seal(folder, seals.ENERGY)
 
 
+def _edge(options: argparse.Namespace) -> None:
+    from sharpflat.plan import all_edges
+    from sharpflat.training.edge import find_edge
+
+    config = read_resolved(options.config, ROOT)
+    records = {record.id: record for record in all_edges(config)}
+    device = _prepare_torch(config)
+    for name in options.ids:
+        record = _chosen(records, name)
+        folder = layout.edge(config.tier, name)
+        seals.discard_damaged(folder, seals.EDGE)
+        find_edge(
+            record,
+            data=layout.dataset(record.prefix.dataset),
+            prefix_folder=layout.prefix(config.tier, record.prefix.id),
+            folder=folder,
+            device=device,
+            keeping=_keeping(config, name),
+        )
+        seals.finish(folder, seals.EDGE)
+
+
 def _benchmark(options: argparse.Namespace) -> None:
     from sharpflat.benchmarks.run import BenchmarkSettings, run
     from sharpflat.benchmarks.setting import benchmark_task
@@ -218,12 +249,15 @@ def _benchmark(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
+    from sharpflat.analysis.edge_table import edge_table
     from sharpflat.analysis.tables import figure_table, write_table
 
     config = read_resolved(options.config, ROOT)
     if options.figure not in config.figures:
         raise ValueError(f"{options.figure!r} is not among the figures {', '.join(config.figures)}")
-    write_table(figure_table(config, options.figure, layout.results(config.tier)), options.path)
+    searched = config.figures[options.figure].bisection is not None
+    collect = edge_table if searched else figure_table
+    write_table(collect(config, options.figure, layout.results(config.tier)), options.path)
 
 
 def _figure(options: argparse.Namespace) -> None:
@@ -300,6 +334,14 @@ def _cost(options: argparse.Namespace) -> None:
     print(f"  {'all':26} {runs:4} runs      {total:9.2f} h")
 
 
+def _status(options: argparse.Namespace) -> None:
+    from sharpflat.status import describe, tier_status
+
+    config = read_tier(options.tier, ROOT)
+    for line in describe(config, tier_status(config)):
+        print(line)
+
+
 def _run(options: argparse.Namespace) -> None:
     overrides: dict[str, Any] = {}
     if options.data_mirror:
@@ -307,7 +349,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.device:
         overrides["device"] = options.device
     config = read_tier(options.tier, ROOT, overrides)
-    from sharpflat.plan import all_prefixes, all_runs, snapshots
+    from sharpflat.plan import all_edges, all_prefixes, all_runs, snapshots
 
     resolved = layout.resolved_config(config.tier)
     write_whole(resolved, (json.dumps(config.raw, indent=2, sort_keys=True) + "\n").encode())
@@ -318,6 +360,8 @@ def _run(options: argparse.Namespace) -> None:
     main(["plan", str(resolved), str(layout.runs_list(config.tier))])
     main(["prefix", str(resolved), *(record.id for record in all_prefixes(config))])
     main(["train", str(resolved), *(record.id for record in all_runs(config))])
+    if edges := all_edges(config):
+        main(["edge", str(resolved), *(record.id for record in edges)])
     if measured := snapshots(config):
         main(["energy", str(resolved), *measured])
     for name in config.figures:
@@ -326,31 +370,6 @@ def _run(options: argparse.Namespace) -> None:
         main(["figure", name, str(table), *map(str, layout.figure(config.tier, name))])
     main(["claims", str(resolved), str(layout.claims(config.tier))])
     main(["report", str(resolved), str(layout.report(config.tier))])
-
-
-def _discard_damaged(folder: Path) -> None:
-    """Remove what a killed process left half written, and let a damaged result be trained again.
-
-    A readable result without a seal is trusted: a process may be killed between the two.
-    """
-    for name in (*seals.SEALED[seals.TRAINED], *seals.SEALED, "resume.pt", "snapshots.pt"):
-        for half_written in folder.glob(f".{name}.*"):
-            half_written.unlink()
-    if not (folder / "summary.json").exists():
-        return
-    try:
-        if (folder / seals.TRAINED).exists():
-            seals.check_seal(folder, seals.TRAINED)
-        json.loads((folder / "summary.json").read_text())
-        (folder / "trajectory.csv").stat()
-    except (seals.DamagedResultError, ValueError, FileNotFoundError) as error:
-        logger.warning("%s; training again", error)
-        (folder / "summary.json").unlink(missing_ok=True)
-
-
-def _finish(folder: Path) -> None:
-    (folder / "resume.pt").unlink(missing_ok=True)  # left by a kill after the summary was written
-    seals.seal(folder, seals.TRAINED)
 
 
 def _chosen(records: dict[str, Any], name: str) -> Any:

@@ -19,6 +19,21 @@ SCHEMA_PATH = Path("workflow/schemas/config.schema.yaml")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bisection:
+    """How a figure finds the edge of stability of each method.
+
+    Attributes:
+        start: First learning rate, or ``None`` for the task's own.
+        factor, resolution, most_trials: Of :class:`sharpflat.records.EdgeRecord`.
+    """
+
+    start: float | None
+    factor: float
+    resolution: float
+    most_trials: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Figure:
     """The runs that a figure shows: every cell with every method and seed.
 
@@ -28,6 +43,7 @@ class Figure:
         methods: How it goes on from the switch.
         snapshots: Points of every run whose parameters are kept, to measure the energy there.
         probes: Random probes of a measurement of the energy.
+        bisection: Where the learning rates are those of a search, else ``None``.
     """
 
     name: str
@@ -35,6 +51,7 @@ class Figure:
     methods: tuple[Method, ...]
     snapshots: int = 0
     probes: int = 0
+    bisection: Bisection | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +76,8 @@ class Config:
 
     Attributes:
         tier: ``smoke``, ``laptop`` or ``paper``.
-        seeds: Seeds of the repetitions.
+        seeds: Seeds of the repetitions, where a task has none of its own.
+        task_seeds: Those of the tasks that have.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Threads of one training process.
         tf32: Whether float32 products on a GPU may round to TF32.
@@ -76,6 +94,7 @@ class Config:
 
     tier: str
     seeds: tuple[int, ...]
+    task_seeds: Mapping[str, tuple[int, ...]]
     device: Literal["auto", "cpu", "cuda"]
     threads: int
     tf32: bool
@@ -88,6 +107,10 @@ class Config:
     claims: Mapping[str, float]
     benchmark: Benchmark | None
     raw: Mapping[str, Any]
+
+    def seeds_of(self, task: str) -> tuple[int, ...]:
+        """Seeds of a task's repetitions."""
+        return self.task_seeds.get(task, self.seeds)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -144,6 +167,7 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
             methods=_methods(f"figures.{name}.methods", request["methods"]),
             snapshots=request.get("snapshots", 0),
             probes=request.get("probes", 0),
+            bisection=_bisection(name, request["bisection"]) if "bisection" in request else None,
         )
         for name, request in values["figures"].items()
     }
@@ -151,6 +175,9 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
     return Config(
         tier=values["tier"],
         seeds=tuple(values["seeds"]),
+        task_seeds={
+            name: tuple(task["seeds"]) for name, task in values["tasks"].items() if "seeds" in task
+        },
         device=values["device"],
         threads=values["threads"],
         tf32=values["tf32"],
@@ -218,6 +245,15 @@ def _methods(key: str, names: Sequence[str]) -> tuple[Method, ...]:
         return tuple(parse_method(name) for name in names)
     except ValueError as error:
         raise ConfigError(f"config: {key}: {error}") from None
+
+
+def _bisection(figure: str, options: Mapping[str, Any]) -> Bisection:
+    if options["resolution"] > options["factor"]:
+        raise ConfigError(
+            f"config: figures.{figure}.bisection.resolution = {options['resolution']} exceeds "
+            f"factor = {options['factor']}: the search would end before it halves anything"
+        )
+    return Bisection(**options)
 
 
 def _benchmark(values: Mapping[str, Any]) -> Benchmark:

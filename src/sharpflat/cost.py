@@ -14,13 +14,16 @@ from torch import Tensor
 
 from sharpflat.config import Config
 from sharpflat.curvature import HessianOperator
-from sharpflat.plan import all_prefixes, all_runs, figure_runs
-from sharpflat.records import PrefixRecord, RunRecord
+from sharpflat.plan import all_edges, all_prefixes, all_runs, figure_edges, figure_runs
+from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.tasks.entries import DatasetEntry
 from sharpflat.tasks.losses import load_loss
 from sharpflat.tasks.models import build_model
 from sharpflat.tasks.registry import DATASETS
 
+#: Learning rates that a search for the edge tries where none is finished: four or five to bracket
+#: it, three to narrow a factor of 1.5 or 2 down to 1.1.
+TRIALS = 8
 #: Timed repeats of a step and of a product, after one that is not timed.
 REPEATS = 3
 
@@ -35,12 +38,25 @@ class Times:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Products:
+    """Full products that runs of one model and method spend.
+
+    Attributes:
+        record: For a record of the eigenspace.
+        step: For tracking it through a step, beyond the records.
+    """
+
+    record: float
+    step: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class FigureCost:
     """What a figure adds to the figures before it, which it may share runs with.
 
     Attributes:
         figure: Its name.
-        runs: Runs that it adds, prefixes not counted.
+        runs: Runs that it adds, those of searches among them, prefixes not counted.
         hours: Of one process after the other.
     """
 
@@ -56,10 +72,12 @@ class UnknownRateError(ValueError):
 def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[FigureCost]:
     """Estimate the hours of each figure's runs, one process after the other.
 
-    A run takes ``steps · (step + products a step · product) + records · full gradient``. Steps,
-    products and gradients are timed here at the tier's own sizes, on random inputs. The products a
-    step are those of the finished runs of the same kind of model and method under ``rates``; they
-    fall with the learning rate, and the measurements at records are among them.
+    A run takes ``steps · (step + products a step · product) + records · full gradient +
+    records of the eigenspace · products a record · product``. Steps, products and gradients are
+    timed here at the tier's own sizes, on random inputs. The products are those of the finished
+    runs of the same kind of model and method under ``rates``, with those over fewer samples counted
+    by their share; they fall with the learning rate. A search for the edge of stability is taken to
+    try as many learning rates as those that are finished did, else :data:`TRIALS`.
 
     Args:
         config: The tier.
@@ -67,70 +85,100 @@ def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[F
         device: Where to time.
 
     Raises:
-        UnknownRateError: There is no finished run to learn from.
+        UnknownRateError: There is no finished run of a kind to learn from.
     """
-    known = _products_a_step(rates)
+    known, trials = _known_products(rates), _known_trials(rates)
     times: dict[tuple[object, ...], Times] = {}
     done: set[str] = set()
     for figure in config.figures.values():
         runs = {run.record.id: run.record for run in figure_runs(config, figure)}
-        prefixes = {run.prefix.id: run.prefix for run in runs.values()}
-        records: dict[str, PrefixRecord | RunRecord] = {**prefixes, **runs}
+        edges = {edge.record.id: edge.record for edge in figure_edges(config, figure)}
+        branches: list[RunRecord | EdgeRecord] = [*runs.values(), *edges.values()]
+        prefixes = {branch.prefix.id: branch.prefix for branch in branches}
+        records: dict[str, PrefixRecord | RunRecord | EdgeRecord] = {**prefixes, **runs, **edges}
         hours, added = 0.0, 0
         for name, record in records.items():
             if name in done:
                 continue
             done.add(name)
-            added += isinstance(record, RunRecord)
-            settings = record.after_switch if isinstance(record, RunRecord) else record
+            run = record.start if isinstance(record, EdgeRecord) else record
+            repeats = min(trials, record.most_trials) if isinstance(record, EdgeRecord) else 1
+            added += 0 if isinstance(record, PrefixRecord) else repeats
+            settings = run.after_switch if isinstance(run, RunRecord) else run
             kind = (settings.dataset, settings.model, settings.sizes, settings.loss)
             key = (*kind, settings.batch_size, settings.hessian_samples)
             if key not in times:
                 times[key] = _time(settings, device)
-            hours += _seconds(record, settings, times[key], known) / 3600
+            hours += repeats * _seconds(run, settings, times[key], known, rates) / 3600
         yield FigureCost(figure=figure.name, runs=added, hours=hours)
 
 
 def count_runs(config: Config) -> tuple[int, int]:
-    """Runs and prefixes of a tier."""
-    return len(all_runs(config)), len(all_prefixes(config))
+    """Runs and prefixes of a tier; a search for the edge of stability counts as one run."""
+    return len(all_runs(config)) + len(all_edges(config)), len(all_prefixes(config))
+
+
+def _known_products(rates: Path) -> dict[tuple[str, str], Products]:
+    """Products that the finished runs under a folder spent, medians by model and method.
+
+    SGD spends all of its at records of the eigenspace; what other methods spend beyond as many at
+    theirs, they spend on steps.
+    """
+    spent: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+    for path in sorted(rates.glob("runs/*/summary.json")):
+        summary = json.loads(path.read_text())
+        steps, record = summary["last_step"] - summary["switch_step"], summary["record"]
+        # A run that diverged at once says nothing, and an older one not how often it recorded.
+        if steps == 0 or "eigen_every" not in record:
+            continue
+        kind = (record["prefix"]["model"], _method(record["dom_weight"], record["bulk_weight"]))
+        products = summary.get("equivalent_matvecs", summary["num_matvecs"])
+        spent.setdefault(kind, []).append((products, steps, 1 + steps // record["eigen_every"]))
+    found = {}
+    for (model, method), runs in spent.items():
+        sgd = spent.get((model, "sgd"), [])
+        a_record = median(products / records for products, _, records in sgd) if sgd else 0.0
+        beyond = [max(products - a_record * n, 0.0) / steps for products, steps, n in runs]
+        a_step = 0.0 if method == "sgd" else median(beyond)
+        found[model, method] = Products(record=a_record, step=a_step)
+    return found
+
+
+def _known_trials(rates: Path) -> int:
+    """Trials of a finished search for the edge under a folder, their median."""
+    paths = sorted(rates.glob("edges/*/summary.json"))
+    trials = [json.loads(path.read_text())["trials"] for path in paths]
+    return round(median(trials)) if trials else TRIALS
 
 
 def _seconds(
     record: PrefixRecord | RunRecord,
     settings: PrefixRecord,
     times: Times,
-    known: dict[tuple[str, str], float],
+    known: dict[tuple[str, str], Products],
+    rates: Path,
 ) -> float:
     # A prefix that waits for alignment may end earlier.
-    steps = record.steps if isinstance(record, RunRecord) else record.switch_max_steps
-    products = known[settings.model, _method(record)]
-    records = steps / settings.record_every
-    return steps * (times.step + products * times.product) + records * times.full_gradient
+    if isinstance(record, RunRecord):
+        steps, method = record.steps, _method(record.dom_weight, record.bulk_weight)
+    else:
+        steps, method = record.switch_max_steps, "sgd"
+    if (settings.model, method) not in known:
+        raise UnknownRateError(
+            f"no finished run of {settings.model} with {method} steps under {rates}, from which to "
+            "take its products a step: name a folder of results that has one"
+        )
+    products = known[settings.model, method]
+    matvecs = steps * products.step + steps / settings.eigen_every * products.record
+    gradients = steps / settings.record_every
+    return steps * times.step + matvecs * times.product + gradients * times.full_gradient
 
 
-def _method(record: PrefixRecord | RunRecord) -> str:
-    if isinstance(record, PrefixRecord) or record.dom_weight == record.bulk_weight == 1:
+def _method(dom_weight: float, bulk_weight: float) -> str:
+    """By what a run's steps follow, which decides what tracking costs."""
+    if dom_weight == bulk_weight == 1:
         return "sgd"
-    return "bulk" if record.dom_weight == 0 else "dominant"
-
-
-def _products_a_step(rates: Path) -> dict[tuple[str, str], float]:
-    """Median products a step, by model and by what the steps follow."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for path in sorted(rates.glob("runs/*/summary.json")):
-        summary = json.loads(path.read_text())
-        steps = summary["last_step"] - summary["switch_step"]
-        record = summary["record"]
-        if steps == 0:
-            continue
-        weights = (record["dom_weight"], record["bulk_weight"])
-        method = "sgd" if weights == (1, 1) else "bulk" if weights[0] == 0 else "dominant"
-        kind = (record["prefix"]["model"], method)
-        found.setdefault(kind, []).append(summary["num_matvecs"] / steps)
-    if not found:
-        raise UnknownRateError(f"no finished run under {rates}: name a folder of results")
-    return {kind: median(values) for kind, values in found.items()}
+    return "bulk" if dom_weight == 0 else "dominant"
 
 
 def _time(settings: PrefixRecord, device: torch.device) -> Times:

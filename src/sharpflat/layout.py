@@ -35,6 +35,11 @@ def run(tier: str, name: str) -> Path:
     return results(tier) / "runs" / name
 
 
+def edge(tier: str, name: str) -> Path:
+    """Folder of a search for the edge of stability."""
+    return results(tier) / "edges" / name
+
+
 def benchmarks(tier: str) -> Path:
     """Folder of the benchmark's tables."""
     return results(tier) / "benchmarks"

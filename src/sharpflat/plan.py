@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from sharpflat.config import Config, Figure
+from sharpflat.config import Bisection, Config, Figure
 from sharpflat.methods import Method
-from sharpflat.records import PrefixRecord, RunRecord, flat
-from sharpflat.settings import AFTER_SWITCH, Cell, Value
+from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord, flat
+from sharpflat.settings import AFTER_SWITCH, RHYTHM, Cell, Value
 
-Record = TypeVar("Record", PrefixRecord, RunRecord)
+Record = TypeVar("Record", PrefixRecord, RunRecord, EdgeRecord)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,19 @@ class FigureRun:
     record: RunRecord
     varied: str | None
     value: Value | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureEdge:
+    """A search for the edge of stability as a figure shows it.
+
+    Attributes:
+        method: Under whose name.
+        record: What is searched.
+    """
+
+    method: Method
+    record: EdgeRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +68,9 @@ class Job(Generic[Record]):
 
 
 def figure_runs(config: Config, figure: Figure) -> tuple[FigureRun, ...]:
-    """Every run that a figure shows."""
+    """Every run that a figure shows; none where it searches for the edge of stability."""
+    if figure.bisection is not None:
+        return ()
     return tuple(
         FigureRun(
             method=method,
@@ -65,30 +80,52 @@ def figure_runs(config: Config, figure: Figure) -> tuple[FigureRun, ...]:
         )
         for cell in figure.cells
         for method in figure.methods
-        for seed in config.seeds
+        for seed in config.seeds_of(cell.before.task)
+    )
+
+
+def figure_edges(config: Config, figure: Figure) -> tuple[FigureEdge, ...]:
+    """Every search that a figure shows."""
+    if figure.bisection is None:
+        return ()
+    return tuple(
+        FigureEdge(method=method, record=_edge(cell, method, seed, figure.bisection))
+        for cell in figure.cells
+        for method in figure.methods
+        for seed in config.seeds_of(cell.before.task)
     )
 
 
 def all_runs(config: Config) -> tuple[RunRecord, ...]:
     """The runs of all figures, each once, in the order in which figures first ask for them."""
-    return tuple(_shown(config, lambda run: run))
+    return tuple(_shown(_runs(config)))
 
 
 def all_prefixes(config: Config) -> tuple[PrefixRecord, ...]:
-    """The prefixes of all runs, each once."""
-    return tuple(dict.fromkeys(run.prefix for run in all_runs(config)))
+    """The prefixes of all runs and searches, each once."""
+    return tuple(_shown(_prefixes(config)))
+
+
+def all_edges(config: Config) -> tuple[EdgeRecord, ...]:
+    """The searches of all figures, each once."""
+    return tuple(_shown(_edges(config)))
 
 
 def run_jobs(config: Config) -> tuple[Job[RunRecord], ...]:
     """The jobs that train all runs."""
-    shown = _shown(config, lambda run: run)
-    return _jobs(shown.items(), lambda run: run.steps, config.steps_per_job)
+    return _jobs(_shown(_runs(config)), lambda run: run.steps, config.steps_per_job)
 
 
 def prefix_jobs(config: Config) -> tuple[Job[PrefixRecord], ...]:
     """The jobs that train all prefixes."""
-    shown = _shown(config, lambda run: run.prefix)
-    return _jobs(shown.items(), lambda prefix: prefix.switch_max_steps, config.steps_per_job)
+    shown = _shown(_prefixes(config))
+    return _jobs(shown, lambda prefix: prefix.switch_max_steps, config.steps_per_job)
+
+
+def edge_jobs(config: Config) -> tuple[Job[EdgeRecord], ...]:
+    """The jobs that search for the edges, as if each took all the trials that it may."""
+    shown = _shown(_edges(config))
+    return _jobs(shown, lambda edge: edge.start.steps * edge.most_trials, config.steps_per_job)
 
 
 def snapshots(config: Config) -> dict[str, int]:
@@ -103,7 +140,7 @@ def snapshots(config: Config) -> dict[str, int]:
 
 def runs_csv(config: Config) -> str:
     """The list of runs as CSV, one row a run, with the figures that show it."""
-    shown = _shown(config, lambda run: run)
+    shown = _shown(_runs(config))
     rows = [{**flat(run), "figures": " ".join(figures)} for run, figures in shown.items()]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
@@ -113,12 +150,27 @@ def runs_csv(config: Config) -> str:
     return text.getvalue()
 
 
-def _shown(config: Config, part: Callable[[RunRecord], Record]) -> dict[Record, tuple[str, ...]]:
+def _runs(config: Config) -> Iterator[tuple[RunRecord, str]]:
+    """Every run with the name of every figure that shows it."""
+    for figure in config.figures.values():
+        yield from ((run.record, figure.name) for run in figure_runs(config, figure))
+
+
+def _edges(config: Config) -> Iterator[tuple[EdgeRecord, str]]:
+    for figure in config.figures.values():
+        yield from ((edge.record, figure.name) for edge in figure_edges(config, figure))
+
+
+def _prefixes(config: Config) -> Iterator[tuple[PrefixRecord, str]]:
+    yield from ((run.prefix, figure) for run, figure in _runs(config))
+    yield from ((edge.prefix, figure) for edge, figure in _edges(config))
+
+
+def _shown(named: Iterable[tuple[Record, str]]) -> dict[Record, tuple[str, ...]]:
     """Names of the figures that show a record, in the order in which figures first ask for it."""
     shown: dict[Record, dict[str, None]] = {}
-    for figure in config.figures.values():
-        for run in figure_runs(config, figure):
-            shown.setdefault(part(run.record), {})[figure.name] = None
+    for record, figure in named:
+        shown.setdefault(record, {})[figure] = None
     return {record: tuple(figures) for record, figures in shown.items()}
 
 
@@ -133,22 +185,33 @@ def _record(cell: Cell, method: Method, seed: int) -> RunRecord:
         dom_weight=method.dom_weight,
         bulk_weight=method.bulk_weight,
         steps=after.steps,
-        **{name: getattr(after, name) for name in AFTER_SWITCH},
+        **{name: getattr(after, name) for name in (*AFTER_SWITCH, *RHYTHM)},
+    )
+
+
+def _edge(cell: Cell, method: Method, seed: int, bisection: Bisection) -> EdgeRecord:
+    run = _record(cell, method, seed)
+    start = run.learning_rate if bisection.start is None else bisection.start
+    return EdgeRecord(
+        start=replace(run, learning_rate=float(start)),
+        factor=float(bisection.factor),
+        resolution=float(bisection.resolution),
+        most_trials=bisection.most_trials,
     )
 
 
 def _jobs(
-    shown: Iterable[tuple[Record, tuple[str, ...]]], steps: Callable[[Record], int], limit: int
+    shown: Mapping[Record, tuple[str, ...]], steps: Callable[[Record], int], limit: int
 ) -> tuple[Job[Record], ...]:
     kinds: dict[tuple[str, ...], list[Record]] = {}
-    for record, figures in shown:
+    for record, figures in shown.items():
         kinds.setdefault(_kind(record) + figures, []).append(record)
     return tuple(
         Job(records=chunk) for kind in kinds.values() for chunk in _chunks(kind, steps, limit)
     )
 
 
-def _kind(record: PrefixRecord | RunRecord) -> tuple[str, ...]:
+def _kind(record: PrefixRecord | RunRecord | EdgeRecord) -> tuple[str, ...]:
     prefix = record if isinstance(record, PrefixRecord) else record.prefix
     return prefix.task, prefix.dataset, prefix.model, prefix.loss
 

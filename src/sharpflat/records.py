@@ -26,7 +26,11 @@ class PrefixRecord:
         k: Dimension of the Dominant subspace.
         hessian_samples: Samples of the Hessian, the first so many of the training subset.
         tolerance: Accepted ``‖sin Θ‖_F`` of the tracked subspace.
+        tracking_samples: Samples of the products that track it between two full checks, ``"auto"``
+            for as many as pay, ``None`` for all of the Hessian's.
         record_every: Steps from one recorded row to the next.
+        eigen_every: Steps from one row with alignment and eigenvalues to the next, a multiple of
+            ``record_every``; the rows between hold losses and the norm of the gradient.
         switch_alignment: The switch comes when the moving average of the full gradient's
             alignment passes this; ``None``: at ``switch_max_steps``.
         switch_ema_decay: Decay of that average per step.
@@ -46,7 +50,9 @@ class PrefixRecord:
     k: int
     hessian_samples: int
     tolerance: float
+    tracking_samples: int | Literal["auto"] | None
     record_every: int
+    eigen_every: int
     switch_alignment: float | None
     switch_ema_decay: float
     switch_max_steps: int
@@ -80,6 +86,8 @@ class RunRecord:
         batch_size: Samples of a mini-batch after the switch.
         k: Dimension of the Dominant subspace after the switch.
         hessian_samples: Samples of the Hessian after the switch.
+        record_every: Rhythm of the records after the switch.
+        eigen_every: Rhythm of those with alignment and eigenvalues.
     """
 
     prefix: PrefixRecord
@@ -91,6 +99,8 @@ class RunRecord:
     batch_size: int
     k: int
     hessian_samples: int
+    record_every: int
+    eigen_every: int
 
     @property
     def after_switch(self) -> PrefixRecord:
@@ -101,6 +111,8 @@ class RunRecord:
             batch_size=self.batch_size,
             k=self.k,
             hessian_samples=self.hessian_samples,
+            record_every=self.record_every,
+            eigen_every=self.eigen_every,
         )
 
     @property
@@ -111,7 +123,42 @@ class RunRecord:
         return f"{slug}-{weights}-seed{self.prefix.seed}-{record_hash(self)}"
 
 
-def record_hash(record: PrefixRecord | RunRecord) -> str:
+@dataclass(frozen=True, kw_only=True)
+class EdgeRecord:
+    """A search for the largest learning rate at which a method is stable from a switch on.
+
+    Attributes:
+        start: The first run that is tried. The others differ from it in their learning rate.
+        factor: From one learning rate to the next, until one is stable and one is not.
+        resolution: The search ends once the smallest that is not stable is at most so many times
+            the largest that is.
+        most_trials: Runs after which it ends even so.
+    """
+
+    start: RunRecord
+    factor: float
+    resolution: float
+    most_trials: int
+
+    @property
+    def prefix(self) -> PrefixRecord:
+        """What came before the switch."""
+        return self.start.prefix
+
+    def trial(self, learning_rate: float) -> RunRecord:
+        """The run that tries a learning rate."""
+        return replace(self.start, learning_rate=learning_rate)
+
+    @property
+    def id(self) -> str:
+        """Name of the search: readable part, seed and hash."""
+        run, prefix = self.start, self.prefix
+        weights = f"dom{run.dom_weight:g}-bulk{run.bulk_weight:g}"
+        slug = f"{prefix.task}-{prefix.loss}-b{run.batch_size}-k{run.k}"
+        return f"{slug}-{weights}-seed{prefix.seed}-{record_hash(self)}"
+
+
+def record_hash(record: PrefixRecord | RunRecord | EdgeRecord) -> str:
     """Leading digits of the sha256 of the record as canonical JSON."""
     canonical = json.dumps(asdict(record), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:HASH_DIGITS]

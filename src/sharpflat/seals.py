@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 from pathlib import Path
 
 from sharpflat.files import write_whole
 
-#: Of a run's or a prefix's folder, and of the energies measured there: what each seal vouches for.
-TRAINED, ENERGY = "trajectory.sha256", "energy.sha256"
-SEALED = {TRAINED: ("trajectory.csv", "summary.json"), ENERGY: ("energy.csv",)}
+#: Of a run's or a prefix's folder, of the energies measured there, and of a search for the edge of
+#: stability: what each seal vouches for.
+TRAINED, ENERGY, EDGE = "trajectory.sha256", "energy.sha256", "edge.sha256"
+SEALED = {
+    TRAINED: ("trajectory.csv", "summary.json"),
+    ENERGY: ("energy.csv",),
+    EDGE: ("edge.csv", "summary.json"),
+}
+logger = logging.getLogger(__name__)
 
 
 class DamagedResultError(RuntimeError):
@@ -35,6 +43,34 @@ def check_seal(folder: Path, name: str) -> None:
     if not intact:
         files = " or ".join(SEALED[name])
         raise DamagedResultError(f"{files} in {folder} is not what was written: {remedy}")
+
+
+def discard_damaged(folder: Path, name: str) -> None:
+    """Remove what a killed process left half written, and let a damaged result be made again.
+
+    A readable result without a seal is trusted: a process may be killed between the two.
+    """
+    for file in (*SEALED[name], *SEALED, "resume.pt", "snapshots.pt"):
+        for half_written in folder.glob(f".{file}.*"):
+            half_written.unlink()
+    summary = folder / "summary.json"
+    if not summary.exists():
+        return
+    try:
+        if (folder / name).exists():
+            check_seal(folder, name)
+        json.loads(summary.read_text())
+        for file in SEALED[name]:
+            (folder / file).stat()
+    except (DamagedResultError, ValueError, FileNotFoundError) as error:
+        logger.warning("%s; training again", error)
+        summary.unlink(missing_ok=True)
+
+
+def finish(folder: Path, name: str) -> None:
+    """Seal a complete result."""
+    (folder / "resume.pt").unlink(missing_ok=True)  # left by a kill after the summary was written
+    seal(folder, name)
 
 
 def _content(folder: Path, name: str) -> bytes:

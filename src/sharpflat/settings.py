@@ -10,6 +10,8 @@ from sharpflat.tasks.registry import DATASETS, LOSSES, count_parameters, look_up
 
 #: Settings that may change at the switch, so that a run branches from an unchanged prefix.
 AFTER_SWITCH = ("learning_rate", "batch_size", "k", "refresh", "hessian_samples")
+#: Rhythm of the records, which a figure may set for its runs from the switch on.
+RHYTHM = ("record_every", "eigen_every")
 #: What a task needs besides its data, model, k and losses; defaults may give it.
 NEEDED = (
     "learning_rate",
@@ -17,8 +19,9 @@ NEEDED = (
     "hessian_samples",
     "refresh",
     "tolerance",
+    "tracking_samples",
     "steps",
-    "record_every",
+    *RHYTHM,
     "divergence_factor",
     "switch.alignment",
     "switch.ema_decay",
@@ -49,8 +52,10 @@ class Setting:
     hessian_samples: int
     refresh: Literal["adaptive", "every_step"] | int
     tolerance: float
+    tracking_samples: int | Literal["auto"] | None
     steps: int
     record_every: int
+    eigen_every: int
     switch_alignment: float | None
     switch_ema_decay: float
     switch_max_steps: int
@@ -89,12 +94,13 @@ def cells(values: Mapping[str, Any], where: str, request: Mapping[str, Any]) -> 
     Args:
         values: The whole configuration.
         where: Key of the request, for messages.
-        request: ``tasks`` and ``losses``, and perhaps ``steps`` and ``vary``.
+        request: ``tasks`` and ``losses``, and perhaps ``steps``, ``vary`` and the rhythm of the
+            records from the switch on, ``record_every`` and ``eigen_every``.
 
     Raises:
         ConfigError: Something that it names is not there or not allowed.
     """
-    common = {"steps": request["steps"]} if "steps" in request else {}
+    common = {name: request[name] for name in ("steps", *RHYTHM) if name in request}
     varied = list(request.get("vary", {}).items())
     for task in request["tasks"]:
         if task not in values["tasks"]:
@@ -103,15 +109,16 @@ def cells(values: Mapping[str, Any], where: str, request: Mapping[str, Any]) -> 
                 f"allowed are {', '.join(values['tasks'])}"
             )
         for loss in request["losses"]:
-            default = _setting(values, task, loss, common)
+            default = _setting(values, task, loss, {})
             if not varied:
-                yield Cell(before=default, after=default)
+                yield Cell(before=default, after=_setting(values, task, loss, common))
             for name, candidates in varied:
                 for value in candidates:
-                    changes = merge(common, _change(values["tasks"][task], name, value))
-                    changed = _setting(values, task, loss, changes)
-                    before = default if name in AFTER_SWITCH else changed
-                    yield Cell(before=before, after=changed, varied=name, value=value)
+                    change = _change(values["tasks"][task], name, value)
+                    after = _setting(values, task, loss, merge(common, change))
+                    changed_before = name not in AFTER_SWITCH
+                    before = _setting(values, task, loss, change) if changed_before else default
+                    yield Cell(before=before, after=after, varied=name, value=value)
 
 
 def _change(task: Mapping[str, Any], name: str, value: Value) -> dict[str, Any]:
@@ -150,9 +157,15 @@ def _setting(
         ("k", chosen["k"], num_parameters, "parameters"),
         ("hessian_samples", samples, dataset.num_train, "training samples"),
         ("batch_size", chosen["batch_size"], dataset.num_train, "training samples"),
+        ("tracking_samples", chosen["tracking_samples"], samples, "Hessian samples"),
     ):
-        if value > largest:
+        if isinstance(value, int) and value > largest:
             raise ConfigError(f"{where}.{key} = {value} exceeds its {largest} {what}")
+    if chosen["eigen_every"] % chosen["record_every"] != 0:
+        raise ConfigError(
+            f"{where}.eigen_every = {chosen['eigen_every']} is not a multiple of record_every = "
+            f"{chosen['record_every']}: give both, in the task or in the figure"
+        )
     switch = chosen["switch"]
     return Setting(
         task=task,
@@ -166,8 +179,10 @@ def _setting(
         hessian_samples=samples,
         refresh=chosen["refresh"],
         tolerance=float(chosen["tolerance"]),
+        tracking_samples=chosen["tracking_samples"],
         steps=chosen["steps"],
         record_every=chosen["record_every"],
+        eigen_every=chosen["eigen_every"],
         switch_alignment=switch["alignment"],
         switch_ema_decay=float(switch["ema_decay"]),
         switch_max_steps=switch["max_steps"],

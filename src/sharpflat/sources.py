@@ -19,6 +19,7 @@ from sharpflat.tasks.registry import DATASETS, LOSSES, MODELS, look_up
 
 #: What trains a run, how torch computes there, and how a configuration becomes a run.
 TRAINING = ("sharpflat.training.train", "sharpflat.training.numerics", "sharpflat.config")
+EDGE = ("sharpflat.training.edge", "sharpflat.training.numerics", "sharpflat.config")
 ENERGY = ("sharpflat.training.energy", "sharpflat.training.numerics", "sharpflat.config")
 #: The last is a program that another of them starts.
 BENCHMARK = (
@@ -45,6 +46,11 @@ class Task(Protocol):
 def training_code_hash(task: Task) -> str:
     """sha256 of what the runs of a task depend on besides their records and the data."""
     return _hash(TRAINING, [task])
+
+
+def edge_code_hash(task: Task) -> str:
+    """sha256 of what a search for the edge of stability depends on besides its record and data."""
+    return _hash(EDGE, [task])
 
 
 def energy_code_hash(task: Task) -> str:

@@ -53,7 +53,7 @@ def test_the_switch_is_the_first_record_whose_average_passes(
     assert rows[0]["alignment"] > prefix_record.switch_alignment
     average = (1 - prefix_record.switch_ema_decay) * rows[0]["alignment"]
     assert rows[0]["alignment_ema"] == pytest.approx(average, rel=1e-6)
-    decay = prefix_record.switch_ema_decay**prefix_record.record_every
+    decay = prefix_record.switch_ema_decay**prefix_record.eigen_every
     for row in rows[1:]:
         average = decay * average + (1 - decay) * row["alignment"]
         assert row["alignment_ema"] == pytest.approx(average, rel=1e-6)
@@ -72,6 +72,71 @@ def test_without_a_threshold_the_switch_comes_at_its_last_step(
         12,
         "max_steps",
     )
+
+
+def test_losses_have_a_rhythm_of_their_own_and_cost_no_product(
+    trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    """Oracle: the same SGD with a record of everything, every tenth step and every step."""
+    seldom = run_record(prefix_record, record_every=10, eigen_every=10)
+    both = run_record(prefix_record, record_every=2, eigen_every=10)
+    always = run_record(prefix_record, record_every=1, eigen_every=1)
+    expected, rows, everything = (
+        _train(record, digits, trained, tmp_path / name)
+        for name, record in {"seldom": seldom, "both": both, "always": always}.items()
+    )
+    start = int(rows[0]["step"])
+    assert [int(row["step"]) - start for row in rows] == list(range(0, 21, 2))
+    assert rows[::5] == expected
+    assert _summary(tmp_path / "both")["num_matvecs"] == expected[-1]["num_matvecs"]
+    losses = {"step", "batch_loss", "train_loss", "test_loss", "test_accuracy", "gradient_norm"}
+    for row, whole in zip(rows, everything[::2], strict=True):
+        assert all(row[name] == whole[name] for name in losses)
+        norms = (whole["dominant_gradient_norm"], whole["bulk_gradient_norm"])
+        assert row["gradient_norm"] == pytest.approx(math.hypot(*norms), rel=1e-6)
+        if row not in expected:
+            assert {n for n, v in row.items() if not math.isnan(v)} == losses | {"num_matvecs"}
+
+
+def test_a_record_of_the_eigenspace_is_the_trackers_full_check(
+    trained: Path, prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    """Steps so small that only the clock asks for a check, which is due 10 steps after the last."""
+    still = {"dom_weight": 0.0, "learning_rate": 1e-5, "record_every": 1}
+    multiplied = {}
+    for rhythm in (7, 20):
+        record = run_record(prefix_record, **still, eigen_every=rhythm)
+        rows = _train(record, digits, trained, tmp_path / str(rhythm))
+        products = [row["num_matvecs"] for row in rows]
+        multiplied[rhythm] = [step for step in range(1, 21) if products[step] > products[step - 1]]
+    assert [step for step in multiplied[7] if step > 2] == [7, 14, 20]  # before: learns rates
+    assert [step for step in multiplied[20] if 2 < step < 20] != []
+
+
+def test_the_switch_comes_at_a_record_of_the_eigenspace(
+    prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    """Whatever the rhythm of the losses. Oracle: the prefix whose losses have that rhythm too."""
+    record = replace(prefix_record, eigen_every=15, record_every=15)
+    often = replace(record, record_every=1)
+    for name, chosen in (("seldom", record), ("often", often)):
+        train_prefix(chosen, data=digits, folder=tmp_path / name, device=CPU)
+    seldom, rows = _rows(tmp_path / "seldom"), _rows(tmp_path / "often")
+    switch = _summary(tmp_path / "often")["switch_step"]
+    assert switch == _summary(tmp_path / "seldom")["switch_step"] == rows[-1]["step"]
+    assert 0 < switch < record.switch_max_steps
+    assert rows[::15] == seldom
+
+
+def test_the_average_counts_the_steps_to_a_stop_between_two_records(
+    prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    record = replace(prefix_record, switch_alignment=None, switch_max_steps=12)
+    train_prefix(record, data=digits, folder=tmp_path, device=CPU)
+    before, last = _rows(tmp_path)[-2:]
+    decay = record.switch_ema_decay**2
+    expected = decay * before["alignment_ema"] + (1 - decay) * last["alignment"]
+    assert last["alignment_ema"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_sgd_from_the_switch_is_sgd_that_never_stopped(
@@ -257,7 +322,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     weights: dict[str, float],
 ) -> None:
     """Oracle: the run that nobody killed. Killed before, between and after checkpoints."""
-    record = run_record(prefix_record, **weights, refresh=refresh)
+    record = run_record(prefix_record, **weights, refresh=refresh, record_every=2, eigen_every=6)
     _train(record, digits, trained, tmp_path / "whole")
     keeping = Keeping(snapshots=4, checkpoint_every=3)
     left = 0

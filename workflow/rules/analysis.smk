@@ -5,7 +5,11 @@ rule table:
     input:
         runs_of_figure,
         config=layout.resolved_config(TIER),
-        sources=[PACKAGE / "analysis/tables.py", PACKAGE / "plan.py"],
+        sources=[
+            PACKAGE / "analysis/tables.py",
+            PACKAGE / "analysis/edge_table.py",
+            PACKAGE / "plan.py",
+        ],
     output:
         layout.table(TIER, "{figure}"),
     log:

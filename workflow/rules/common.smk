@@ -10,6 +10,7 @@ from sharpflat.settings import ConfigError
 from sharpflat.sources import (
     benchmark_code_hash,
     data_code_hash,
+    edge_code_hash,
     energy_code_hash,
     training_code_hash,
 )
@@ -63,7 +64,12 @@ def runs_of_figure(wildcards):
     names = ["trajectory.csv", "summary.json", "trajectory.sha256"]
     if figure.snapshots:
         names += ["energy.csv", "energy.sha256"]
-    return [folder / name for folder in sorted(folders) for name in names]
+    edges = {layout.edge(TIER, edge.record.id) for edge in plan.figure_edges(STUDY, figure)}
+    searched = ["edge.csv", "summary.json", "edge.sha256"]
+    return [
+        *(folder / name for folder in sorted(folders) for name in names),
+        *(folder / name for folder in sorted(edges) for name in searched),
+    ]
 
 
 wildcard_constraints:

@@ -44,7 +44,7 @@ class Alarms:
     found: dict[str, dict[str, float]]
 
     def check_record(self, state: TrainingState, row: Mapping[str, float]) -> None:
-        """Check the row of a recorded step, at the state's parameters.
+        """Check a row that holds the eigenspace, at the state's parameters.
 
         Raises:
             NumericalAlarm: A value above its limit that the configuration does not accept.

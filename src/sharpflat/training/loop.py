@@ -20,7 +20,7 @@ from sharpflat.optim import ProjectedOptimizer
 from sharpflat.records import PrefixRecord
 from sharpflat.training.alarms import Action, Alarms
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
-from sharpflat.training.measure import measure
+from sharpflat.training.measure import measure_eigenspace, measure_losses
 from sharpflat.training.recorder import Trajectory
 from sharpflat.training.state import TrainingState
 
@@ -102,15 +102,15 @@ class Stretch:
         try:
             if not math.isfinite(row["batch_loss"]):
                 raise NonFiniteProductError(f"the loss is {row['batch_loss']}")
-            recorded = last or (step - self.start.step) % self.record.record_every == 0
-            if recorded:
-                row = self._measure(progress, row)
+            eigenspace = last or self._due(step, self.record.eigen_every)
+            if eigenspace or self._due(step, self.record.record_every):
+                row |= self._measure(progress, eigenspace=eigenspace)
                 progress.trajectory.add(row)
                 if step == 0:
                     progress.initial_loss = row["train_loss"]
-                last = last or self.ends(row["alignment_ema"])
+            last = last or (eigenspace and self.ends(row["alignment_ema"]))
             self._refuse_divergence(progress, row["batch_loss"])
-            if recorded:  # after divergence, which is a result and no alarm
+            if eigenspace:  # after divergence, which is a result and no alarm
                 self._alarms(progress).check_record(self.state, row)
             if last or step in self.snapshot_steps:
                 progress.snapshots[step] = self.state.hessian.theta().cpu()
@@ -124,16 +124,19 @@ class Stretch:
             return True
         return last
 
-    def _measure(self, progress: Progress, row: dict[str, float]) -> dict[str, float]:
-        row = measure(
-            self.state,
-            self.measuring,
-            step=progress.step,
-            batch_loss=row["batch_loss"],
-            batch_gradient=_gradient(self.state),
-        )
-        progress.alignment_ema = row["alignment_ema"] = self._average(progress, row["alignment"])
-        row["num_matvecs"] = self.measuring.num_matvecs
+    def _due(self, step: int, rhythm: int) -> bool:
+        return (step - self.start.step) % rhythm == 0
+
+    def _measure(self, progress: Progress, *, eigenspace: bool) -> dict[str, float]:
+        batch_gradient = _gradient(self.state)
+        row, gradient = measure_losses(self.state)
+        if eigenspace:
+            row |= measure_eigenspace(
+                self.measuring, gradient=gradient, batch_gradient=batch_gradient
+            )
+            average = self._average(progress, row["alignment"])
+            progress.alignment_ema = row["alignment_ema"] = average
+        row["num_matvecs"] = sum(subspace.num_matvecs for subspace in self.subspaces())
         return row
 
     def _alarms(self, progress: Progress) -> Alarms:
@@ -148,13 +151,15 @@ class Stretch:
                 self._alarms(progress).check_step(progress.step, subspace.error_estimate)
 
     def _average(self, progress: Progress, value: float) -> float:
-        """The average's memory is counted in steps, whatever the rhythm of the records."""
+        """The average's memory is counted in steps, whatever the rhythm of the eigenspace."""
         decay = self.record.switch_ema_decay
         if progress.alignment_ema is None:
             return (1 - decay) * value  # it starts at zero, one step before initialisation
         if progress.step == self.start.step:
             return progress.alignment_ema  # the switch's own record, made by the prefix
-        decay **= self.record.record_every
+        # At a stop between two records fewer steps have passed.
+        rhythm = self.record.eigen_every
+        decay **= (progress.step - self.start.step) % rhythm or rhythm
         return decay * progress.alignment_ema + (1 - decay) * value
 
     def _refuse_divergence(self, progress: Progress, batch_loss: float) -> None:
@@ -162,7 +167,7 @@ class Stretch:
         if batch_loss > limit:
             raise NonFiniteProductError(f"the loss is {batch_loss:.3g}, above {limit:.3g}")
 
-    def _subspaces(self) -> list[DominantSubspace]:
+    def subspaces(self) -> list[DominantSubspace]:
         """Those whose state the next step depends on, each once."""
         used = [self.measuring]
         if isinstance(self.optimizer, ProjectedOptimizer):
@@ -174,7 +179,7 @@ class Stretch:
             "key": self.key,
             "model": self.state.model.state_dict(),
             "optimizer": _base(self.optimizer).state_dict(),
-            "subspaces": [subspace.state_dict() for subspace in self._subspaces()],
+            "subspaces": [subspace.state_dict() for subspace in self.subspaces()],
             "progress": vars(progress) | {"trajectory": progress.trajectory.rows},
         }
         write_checkpoint(self.resume, values)
@@ -194,7 +199,7 @@ class Stretch:
             return None
         self.state.model.load_state_dict(values["model"])
         _base(self.optimizer).load_state_dict(values["optimizer"])
-        for subspace, state in zip(self._subspaces(), values["subspaces"], strict=True):
+        for subspace, state in zip(self.subspaces(), values["subspaces"], strict=True):
             subspace.load_state_dict(state)
         progress: dict[str, Any] = values["progress"]
         logger.info("%s: goes on from step %d", self.label, progress["step"])

@@ -1,4 +1,7 @@
-"""What is recorded at a step: losses, gradients and curvature at the parameters before it."""
+"""What is recorded at a step: losses, gradients and curvature at the parameters before it.
+
+Losses have a rhythm of their own: they cost two passes over the samples, the eigenspace dozens.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from sharpflat.curvature import DominantSubspace
+from sharpflat.curvature import DominantSubspace, NonFiniteProductError
 from sharpflat.training.state import TrainingState
 
 
@@ -17,48 +20,58 @@ def orthogonality(basis: Tensor) -> float:
     return (gram - torch.eye(len(gram)).to(gram)).abs().max().item()
 
 
-def measure(
-    state: TrainingState,
-    subspace: DominantSubspace,
-    *,
-    step: int,
-    batch_loss: float,
-    batch_gradient: Tensor,
-) -> dict[str, float]:
-    """One row of a trajectory.
-
-    Converges the subspace at the parameters of the moment, so that its numbers rest on residuals.
-
-    Args:
-        state: The run.
-        subspace: Measures the alignment.
-        step: The step about to be taken.
-        batch_loss: Loss of its mini-batch.
-        batch_gradient: Gradient of its mini-batch, ``(P,)``.
+def measure_losses(state: TrainingState) -> tuple[dict[str, float], Tensor]:
+    """The columns of every row, at the parameters of the moment.
 
     Returns:
-        ``train_loss`` and ``test_loss`` are means over the whole subsets; ``alignment`` is χ_k of
-        the full gradient, ``batch_alignment`` of the mini-batch's; the gradient norms split the
-        full gradient; ``eigen_residual`` is the largest ``‖H v - λ v‖`` over ``λ_1``;
-        ``subspace_error`` the estimated ``‖sin Θ‖_F``; ``orthogonality`` the largest entry of
-        ``|V^T V - I|``; ``eigen_converged`` is 0 where the solver
-        reached its limit of products before its tolerance.
+        ``train_loss`` and ``test_loss``, means over the whole subsets, ``test_accuracy``, and
+        ``gradient_norm`` of the full gradient; with them that gradient, ``(P,)``.
 
     Raises:
         NonFiniteProductError: The parameters have diverged.
     """
     train_loss, gradient = state.full_gradient()
+    if not math.isfinite(train_loss):
+        raise NonFiniteProductError(f"the training loss is {train_loss}")
     test_loss, test_accuracy = state.test()
+    row = {
+        "train_loss": train_loss,
+        "test_loss": test_loss,
+        "test_accuracy": test_accuracy,
+        "gradient_norm": torch.linalg.vector_norm(gradient).item(),
+    }
+    return row, gradient
+
+
+def measure_eigenspace(
+    subspace: DominantSubspace, *, gradient: Tensor, batch_gradient: Tensor
+) -> dict[str, float]:
+    """The columns of a row at which the eigenspace is due.
+
+    Converges the subspace at the parameters of the moment, so that its numbers rest on residuals.
+    That is the tracker's full check, and the next one comes later for it.
+
+    Args:
+        subspace: Measures the alignment.
+        gradient: Of all training samples, ``(P,)``.
+        batch_gradient: Of the step's mini-batch, ``(P,)``.
+
+    Returns:
+        ``alignment`` is χ_k of the full gradient, ``batch_alignment`` of the mini-batch's;
+        ``dominant_gradient_norm`` and ``bulk_gradient_norm`` split the full gradient;
+        ``eigen_residual`` is the largest ``‖H v - λ v‖`` over ``λ_1``; ``subspace_error`` the
+        estimated ``‖sin Θ‖_F``; ``orthogonality`` the largest entry of ``|V^T V - I|``;
+        ``eigen_converged`` is 0 where the solver reached its limit of products before its
+        tolerance.
+
+    Raises:
+        NonFiniteProductError: The parameters have diverged.
+    """
     pairs = subspace.refresh()
     alignment = subspace.alignment(gradient)
     norm = torch.linalg.vector_norm(gradient).item()
     eigenvalues = [*pairs.eigenvalues.tolist(), pairs.next_eigenvalue]
     return {
-        "step": step,
-        "batch_loss": batch_loss,
-        "train_loss": train_loss,
-        "test_loss": test_loss,
-        "test_accuracy": test_accuracy,
         "alignment": alignment,
         "batch_alignment": subspace.alignment(batch_gradient),
         "dominant_gradient_norm": alignment * norm,

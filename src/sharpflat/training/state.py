@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,12 +98,15 @@ def subspace_of(
     state: TrainingState, record: PrefixRecord, *, refresh: str | int
 ) -> DominantSubspace:
     """The Dominant subspace of a run's Hessian."""
+    samples = record.tracking_samples
+    sampled: dict[str, Any] = {} if samples is None else {"samples": samples}
     return DominantSubspace(
         state.hessian,
         record.k,
         refresh=refresh,  # type: ignore[arg-type]
         tol=record.tolerance,
         seed=stream_seed(record.seed, "eigensolver"),
+        **sampled,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from sharpflat.optim import ProjectedOptimizer
 from sharpflat.records import PrefixRecord, RunRecord
+from sharpflat.tasks.data import Dataset
 from sharpflat.training.alarms import ALARMS, Action
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from sharpflat.training.loop import Progress, Stretch
@@ -54,8 +56,9 @@ def train_prefix(
 ) -> None:
     """Train with SGD from initialisation to the switch.
 
-    The switch comes at the first recorded step at which the moving average of the full gradient's
-    alignment passes the threshold [Song et al.], and at ``switch_max_steps`` at the latest.
+    The switch comes at the first record of the eigenspace at which the moving average of the full
+    gradient's alignment passes the threshold [Song et al.], and at ``switch_max_steps`` at the
+    latest.
 
     Writes the trajectory, the summary and the checkpoint of the switch to ``folder``, unless a
     complete result of the same record, code and data lies there.
@@ -65,7 +68,8 @@ def train_prefix(
     """
     keeping = keeping or Keeping()
     state = initial_state(record, data, device=device)
-    if _is_complete(folder, record.id, state, (CHECKPOINT, *_snapshots(keeping))):
+    needed = (CHECKPOINT, *_snapshots(keeping))
+    if is_complete(folder, record.id, state.code, state.dataset, needed):
         return
     measuring = subspace_of(state, record, refresh="adaptive")
     stretch = Stretch(
@@ -96,7 +100,7 @@ def train_prefix(
         "record": asdict(record),
         "switch_step": progress.step,
         "switch_reason": "alignment" if aligned else "max_steps",
-        "num_matvecs": measuring.num_matvecs,
+        **_products(stretch),
         **_summary(progress, state, data, record.seed, device),
     }
     _write(folder, progress, summary, keeping)
@@ -123,7 +127,7 @@ def train_run(
     keeping = keeping or Keeping()
     prefix, settings = record.prefix, record.after_switch
     state = initial_state(settings, data, device=device)
-    if _is_complete(folder, record.id, state, _snapshots(keeping)):
+    if is_complete(folder, record.id, state.code, state.dataset, _snapshots(keeping)):
         return
     checkpoint = read_checkpoint(prefix_folder / CHECKPOINT, map_location="cpu")
     if checkpoint["prefix"] != prefix.id:
@@ -164,7 +168,7 @@ def train_run(
         "prefix": prefix.id,
         "record": asdict(record),
         "switch_step": start,
-        "num_matvecs": measuring.num_matvecs + (subspace.num_matvecs if fixed_interval else 0),
+        **_products(stretch),
         **_summary(progress, state, data, prefix.seed, device),
     }
     _write(folder, progress, summary, keeping)
@@ -185,6 +189,14 @@ def _key(name: str, state: TrainingState, device: torch.device) -> str:
     return f"{name} {state.code} {state.dataset.fingerprint} {device.type}"
 
 
+def _products(stretch: Stretch) -> dict[str, float]:
+    """Products over all of the Hessian's samples, and with them those over fewer by their share."""
+    subspaces = stretch.subspaces()
+    products: dict[str, float] = {"num_matvecs": sum(found.num_matvecs for found in subspaces)}
+    equivalent = sum(getattr(found, "equivalent_matvecs", math.nan) for found in subspaces)
+    return products if math.isnan(equivalent) else products | {"equivalent_matvecs": equivalent}
+
+
 def _summary(
     progress: Progress, state: TrainingState, data: Path, seed: int, device: torch.device
 ) -> dict[str, Any]:
@@ -202,12 +214,14 @@ def _summary(
     }
 
 
-def _is_complete(folder: Path, name: str, state: TrainingState, needed: tuple[str, ...]) -> bool:
+def is_complete(
+    folder: Path, name: str, code: str, dataset: Dataset, needed: tuple[str, ...]
+) -> bool:
     """Whether a folder holds a result of the same record, code and data; marks it as new if so."""
     if not all((folder / file).exists() for file in (SUMMARY, *needed)):
         return False
     found = json.loads((folder / SUMMARY).read_text())
-    same = (name, state.code, state.dataset.fingerprint)
+    same = (name, code, dataset.fingerprint)
     if (found.get("id"), found.get("code"), found.get("data")) != same:
         return False
     logger.info("%s: complete already", name)

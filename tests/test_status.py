@@ -1,0 +1,113 @@
+"""What of a tier is there. Oracle: results that the test writes, one of each state."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sharpflat import layout, seals
+from sharpflat.cli import main
+from sharpflat.config import Config, read_tier
+from sharpflat.plan import all_edges, all_prefixes, all_runs
+from sharpflat.sources import edge_code_hash, training_code_hash
+from sharpflat.status import Result, describe, tier_status
+
+ROOT = Path(__file__).parents[1]
+SECONDS_A_STEP = 0.5
+
+
+def _write(folder: Path, seal: str, **summary: Any) -> None:
+    folder.mkdir(parents=True)
+    for name in seals.SEALED[seal]:
+        (folder / name).write_text("step\n0\n")
+    (folder / "summary.json").write_text(json.dumps(summary))
+    seals.seal(folder, seal)
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """The smoke tier with everything trained, 0.5 s a step, in a folder of its own."""
+    config = read_tier("smoke", ROOT)
+    monkeypatch.chdir(tmp_path)
+    for prefix in all_prefixes(config):
+        steps = prefix.switch_max_steps // 2
+        summary = {"id": prefix.id, "code": training_code_hash(prefix), "switch_step": steps}
+        folder = layout.prefix("smoke", prefix.id)
+        _write(folder, seals.TRAINED, **summary, last_step=steps, seconds=SECONDS_A_STEP * steps)
+        (folder / "checkpoint.pt").touch()
+    for run in all_runs(config):
+        summary = {"id": run.id, "code": training_code_hash(run.prefix), "switch_step": 7}
+        seconds = SECONDS_A_STEP * run.steps
+        folder = layout.run("smoke", run.id)
+        _write(folder, seals.TRAINED, **summary, last_step=7 + run.steps, seconds=seconds)
+    for edge in all_edges(config):
+        summary = {"id": edge.id, "code": edge_code_hash(edge.prefix), "seconds": 90.0}
+        _write(layout.edge("smoke", edge.id), seals.EDGE, **summary)
+    return config
+
+
+def _not_there(config: Config) -> dict[str, Result]:
+    found = tier_status(config)
+    assert all(result.seconds == 0 for result in found if result.state == "there")
+    return {result.folder.name: result for result in found if result.state != "there"}
+
+
+def test_what_is_whole_and_of_this_code_is_there(config: Config) -> None:
+    assert _not_there(config) == {}
+    lines = list(describe(config, tier_status(config)))
+    assert lines[0] == "smoke tier:"
+    assert f"{len(all_runs(config))} there, 0 stale, 0 missing, 0 damaged; 0.00 h left" in lines[2]
+    assert lines[-1] == "  all       0.00 h left, one process after the other"
+
+
+def test_each_other_state_is_told_apart_and_takes_as_long_as_its_kind(config: Config) -> None:
+    prefix, edge = all_prefixes(config)[0], all_edges(config)[0]
+    stale, damaged, missing = all_runs(config)[:3]
+    path = layout.run("smoke", stale.id)
+    summary = json.loads((path / "summary.json").read_text()) | {"code": "of last week"}
+    (path / "summary.json").write_text(json.dumps(summary))
+    seals.seal(path, seals.TRAINED)
+    (layout.run("smoke", damaged.id) / "trajectory.csv").write_text("step\n1\n")
+    for folder in (layout.run("smoke", missing.id), layout.prefix("smoke", prefix.id)):
+        for file in folder.iterdir():
+            file.unlink()
+    (layout.edge("smoke", edge.id) / "edge.sha256").unlink()
+    found = _not_there(config)
+    assert {name: result.state for name, result in found.items()} == {
+        stale.id: "stale",
+        damaged.id: "damaged",
+        missing.id: "missing",
+        prefix.id: "missing",
+        edge.id: "damaged",
+    }
+    for run in (stale, damaged, missing):
+        assert found[run.id].seconds == pytest.approx(SECONDS_A_STEP * run.steps)
+    assert found[prefix.id].seconds == pytest.approx(SECONDS_A_STEP * prefix.switch_max_steps)
+    assert found[edge.id].seconds == pytest.approx(90)
+
+
+def test_a_prefix_without_its_checkpoint_is_missing_where_a_run_is(config: Config) -> None:
+    """A clone holds no checkpoints, and needs none for what is there."""
+    run = all_runs(config)[0]
+    for prefix in all_prefixes(config):
+        (layout.prefix("smoke", prefix.id) / "checkpoint.pt").unlink()
+    assert _not_there(config) == {}
+    (layout.run("smoke", run.id) / "summary.json").unlink()
+    assert _not_there(config).keys() == {run.id, run.prefix.id}
+
+
+def test_without_a_finished_result_of_a_kind_the_time_is_unknown(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "workflow").symlink_to(ROOT / "workflow")
+    monkeypatch.chdir(empty)
+    found = tier_status(config)
+    assert {(result.state, result.seconds) for result in found} == {("missing", None)}
+    main(["status", "--tier", "smoke"])
+    lines = capsys.readouterr().out.splitlines()
+    assert f"0.00 h left and {len(found)} of unknown length" in lines[4]
+    assert lines[5].startswith("missing    unknown  results/smoke/prefixes/mnist_mlp")
+    assert len(lines) == 5 + len(found)

@@ -1,0 +1,36 @@
+# The edge of stability of each method: learning rates from a switch on, searched by bisection.
+
+for job in plan.edge_jobs(STUDY):
+
+    rule:
+        name:
+            f"edge_{job.ids[0]}"
+        input:
+            config=ancient(layout.resolved_config(TIER)),
+            data=layout.dataset(job.dataset),
+            checkpoints=[
+                layout.prefix(TIER, name) / "checkpoint.pt"
+                for name in sorted({edge.prefix.id for edge in job.records})
+            ],
+        output:
+            update([layout.edge(TIER, name) / "edge.csv" for name in job.ids]),
+            update([layout.edge(TIER, name) / "summary.json" for name in job.ids]),
+            update([layout.edge(TIER, name) / "edge.sha256" for name in job.ids]),
+        log:
+            LOGS / "edge" / f"{job.ids[0]}.log",
+        benchmark:
+            LOGS / "edge" / f"{job.ids[0]}.tsv"
+        conda:
+            ENVIRONMENT
+        threads: STUDY.threads
+        resources:
+            mem_mb=4000,
+            runtime=lambda _, attempt: 240 * attempt,
+            gpu_slots=GPU_SLOTS,
+            gpu=GPUS,
+        params:
+            ids=job.ids,
+            code=edge_code_hash(task_of(job)),
+            torch=LOCKED_TORCH,
+        shell:
+            "python -m sharpflat edge {input.config:q} {params.ids:q} 2> {log:q}"
