@@ -171,7 +171,7 @@ PLANTED = [
 ]
 Plant = Callable[[Random, Any, int], Evidence]
 #: Tables with an effect, and at the threshold.
-CLEAR, CHANCE = 5, 20
+CLEAR, CHANCE = 4, 16
 
 
 def _tables(
@@ -193,7 +193,7 @@ def test_a_truth_gets_its_verdict(
 ) -> None:
     """A clear effect gets its verdict in every table, either way.
 
-    At the threshold at most one table in 20 has a row that is decided (with 3 standard errors of 20
+    At the threshold at most one table in 20 has a row that is decided (with 3 standard errors of 16
     tables), and a claim never is, since no single row decides it.
     """
     for effect, expected in ((held, "reproduced"), (failed, "not reproduced")):

@@ -78,7 +78,7 @@ def _observe(runs: Runs, figure: str, observe: Observe) -> pd.DataFrame:
 def _relative_losses(runs: pd.DataFrame) -> pd.DataFrame:
     """Bulk-SGD's final loss over SGD's; 1 where both diverged."""
     pairs = paired(runs.assign(bounded=bounded_losses(runs)), "bounded", "bulk_sgd", "sgd")
-    return observations(pairs, pairs["method"] / pairs["reference"])
+    return observations(pairs, (pairs["method"] / pairs["reference"]).fillna(1.0))
 
 
 def _any_changes_stability(runs: Runs) -> pd.DataFrame:
