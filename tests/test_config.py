@@ -9,8 +9,7 @@ import pytest
 import yaml
 from faults.configs import REFUSED, task
 
-from sharpflat.analysis.claims import THRESHOLDS
-from sharpflat.config import SCHEMA_PATH, TIERS, parse_config, read_resolved, read_tier
+from sharpflat.config import TIERS, parse_config, read_resolved, read_tier
 from sharpflat.settings import ConfigError
 from sharpflat.tasks.registry import DATASETS, count_parameters
 
@@ -151,9 +150,3 @@ def test_a_task_changes_one_part_of_the_switch() -> None:
 def test_an_unknown_tier_is_refused() -> None:
     with pytest.raises(ConfigError, match="'desktop' is unknown; allowed are smoke, laptop, paper"):
         read_tier("desktop", ROOT)
-
-
-def test_the_schema_asks_for_every_threshold_and_no_other() -> None:
-    schema = yaml.safe_load((ROOT / SCHEMA_PATH).read_text())["properties"]["claims"]
-    names = [threshold.name for threshold in THRESHOLDS]
-    assert schema["required"] == list(schema["properties"]) == names

@@ -23,6 +23,7 @@ def _row(claim: str, statistic: str, estimate: float, verdict: str, **changes: A
         "n": 3,
         "threshold": 0.9,
         "verdict": verdict,
+        "decides": not statistic.startswith("all: "),
     }
     return row | changes
 
@@ -32,6 +33,8 @@ CLAIMED = pd.DataFrame(
         _row("C1", "all: mean χ (claimed > 0.9)", 0.91234, "partly"),
         _row("C1", "mnist_mlp, mse: mean χ (claimed > 0.9)", 0.95, "reproduced"),
         _row("C1", "mnist_mlp, cross_entropy: mean χ (claimed > 0.9)", 0.8, "not reproduced"),
+        _row("C1", "mnist_mlp, mse: beside", 0.8, "not reproduced", decides=False),
+        _row("C2", "all: slope", 0.1, "inconclusive", ci_low=math.nan, n=1),
         _row("C3", "all: ratio", math.inf, "not reproduced", ci_low=0.5, figure="ablation_lr"),
         _row("C3", "mnist_mlp, mse: ratio", math.inf, "not reproduced", ci_low=0.5),
         _row("C7", "all: share", math.nan, "inconclusive", figure="curvature_energy", n=0),
@@ -42,14 +45,15 @@ CLAIMED = pd.DataFrame(
 
 
 def test_a_row_a_claim_with_its_words_verdict_and_interval() -> None:
-    header, rule, first, third, seventh = readme_table(CLAIMED).splitlines()
+    header, rule, first, second, third, seventh = readme_table(CLAIMED).splitlines()
     assert header.count("|") == rule.count("|") == first.count("|") == 6
     assert first == (
-        "| C1 gradients align with the top eigenspace | partly | 1 of 2 | "
-        "mean χ (claimed > 0.9): 0.912 [0.902, 0.922] | `alignment` |"
+        "| C1 gradients align with the top eigenspace | partly | 1, 1, 2 | "
+        "mean χ (claimed > 0.9): 0.912 [0.902, 0.922], 3 seeds | `alignment` |"
     )
-    assert "| not reproduced | 0 of 1 | ratio: ∞ [0.5, ∞] | `ablation_lr` |" in third
-    assert "| inconclusive | 0 of 1 | share: not measured | `curvature_energy` |" in seventh
+    assert "slope: 0.1, 1 seed, too few for an interval" in second
+    assert "| not reproduced | 0, 1, 1 | ratio: ∞ [0.5, ∞], 3 seeds | `ablation_lr` |" in third
+    assert "| inconclusive | 0, 0, 1 | share: not measured | `curvature_energy` |" in seventh
 
 
 def test_it_renders_every_claim_of_a_table_from_its_csv() -> None:

@@ -78,18 +78,20 @@ def test_the_bulk_eigenvalue_is_the_one_after_k() -> None:
     assert cells["eigenvalue_bulk"].to_dict() == {"mnist_mlp": 8, "sst2_transformer": 20}
 
 
-def test_a_cell_is_stable_if_every_seed_finished_below_where_it_began() -> None:
+def test_a_cell_is_stable_if_every_seed_was() -> None:
     outcomes = {0.1: [[1.0, 0.5], [1.0, 0.9]], 0.2: [[1.0, 0.5], [1.0, 1.1]]}
     outcomes[0.3] = [[1.0, 0.5], [1.0, 9.0, math.nan]]
+    outcomes[0.4] = [[1.0, 0.5, 0.4], [1.0, 7.0, 0.4]]  # rises sevenfold, and recovers
     table = pd.concat(
         _run(losses, rate=rate, weight=1.0, seed=seed)
         for rate, seeds in outcomes.items()
         for seed, losses in enumerate(seeds)
     )
     cells = stability_cells(table)
-    assert cells["observed"].tolist() == [True, False, False]
-    assert cells["diverged_share"].tolist() == [0, 0, 0.5]
-    assert cells["seeds"].tolist() == [2, 2, 2]
+    assert cells["observed"].tolist() == [True, False, False, False]
+    assert cells["unstable_share"].tolist() == [0, 0.5, 0, 0.5]
+    assert cells["diverged_share"].tolist() == [0, 0, 0.5, 0]
+    assert cells["seeds"].tolist() == [2, 2, 2, 2]
 
 
 def test_the_log_ratio_is_the_mean_of_the_seeds_that_finished() -> None:

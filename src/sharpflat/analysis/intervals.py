@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import stats
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 CONFIDENCE = 0.95
 
@@ -24,8 +24,14 @@ def mean_interval(values: ArrayLike) -> tuple[float, float]:
     centre = sample.mean()
     if sample.size < 2:
         return float(centre), float(centre)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, sample.size - 1) * stats.sem(sample)
+    half = half_width(sample)
     return float(centre - half), float(centre + half)
+
+
+def half_width(sample: NDArray[np.float64], confidence: float = CONFIDENCE) -> float:
+    """Half the width of Student's interval of a mean, of two values or more."""
+    quantile = special.stdtrit(sample.size - 1, (1 + confidence) / 2)
+    return float(quantile * sample.std(ddof=1) / np.sqrt(sample.size))
 
 
 def geometric_mean(values: ArrayLike) -> float:

@@ -7,8 +7,17 @@ import math
 import pandas as pd
 
 from sharpflat.analysis.claims import CLAIMS, SUMMARY
+from sharpflat.analysis.claims.verdicts import NOT_REPRODUCED, REPRODUCED
 
-HEADER = ("claim", "verdict", "rows reproduced", "main statistic [95 % interval]", "figure")
+NOT_MEASURED = "not measured"
+
+HEADER = (
+    "claim",
+    "verdict",
+    "rows for, against, of",
+    "main statistic [95 % interval], seeds",
+    "figure",
+)
 
 
 def readme_table(claims: pd.DataFrame) -> str:
@@ -19,17 +28,18 @@ def readme_table(claims: pd.DataFrame) -> str:
             CSV.
 
     Returns:
-        The claim in words, its verdict, how many of its rows are reproduced, the estimate and the
-        interval of its main statistic, and the figure behind that.
+        The claim in words, its verdict, how many of the rows that decide it are for it, against it,
+        and there, the estimate, interval and number of seeds of its main statistic, and the figure
+        behind that.
     """
     is_summary = claims["statistic"].str.startswith(SUMMARY)
     lines = [_line(HEADER), _line(["---"] * len(HEADER))]
     for _, summary in claims[is_summary].iterrows():
-        rows = claims[~is_summary & (claims["claim"] == summary["claim"])]
-        reproduced = (rows["verdict"] == "reproduced").sum()
+        rows = claims[claims["decides"].astype(bool) & (claims["claim"] == summary["claim"])]
+        favour, against = ((rows["verdict"] == v).sum() for v in (REPRODUCED, NOT_REPRODUCED))
         main = f"{summary['statistic'].removeprefix(SUMMARY)}: {_interval(summary)}"
         claim = f"{summary['claim']} {CLAIMS[summary['claim']]}"
-        count = f"{reproduced} of {len(rows)}"
+        count = f"{favour}, {against}, {len(rows)}"
         lines.append(_line([claim, summary["verdict"], count, main, f"`{summary['figure']}`"]))
     return "\n".join(lines)
 
@@ -67,12 +77,15 @@ def _line(cells: list[str] | tuple[str, ...]) -> str:
 
 def _interval(row: pd.Series) -> str:
     estimate, low, high = (_number(row[name]) for name in ("estimate", "ci_low", "ci_high"))
-    return estimate if math.isnan(row["ci_low"]) else f"{estimate} [{low}, {high}]"
+    if not row["n"]:
+        return NOT_MEASURED
+    seeds = "1 seed" if row["n"] == 1 else f"{row['n']} seeds"
+    if math.isnan(row["ci_low"]):
+        return f"{estimate}, {seeds}, too few for an interval"
+    return f"{estimate} [{low}, {high}], {seeds}"
 
 
 def _number(value: float) -> str:
-    if math.isnan(value):
-        return "not measured"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:.3g}"

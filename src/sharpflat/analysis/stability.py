@@ -29,9 +29,10 @@ def stability_cells(table: pd.DataFrame) -> pd.DataFrame:
           the seeds of the task and loss.
         - ``edge_dominant`` = η a λ_1 / 2 and ``edge_bulk`` = η b λ_{k+1} / 2; the prediction puts
           the edge of stability at 1.
-        - ``predicted``: whether both are below 1; ``observed``: whether no seed diverged and the
-          training loss of every seed fell.
-        - ``diverged_share``: of the seeds, ``seeds`` their number.
+        - ``predicted``: whether both are below 1; ``observed``: whether every seed was stable by
+          :func:`sharpflat.stability.classify`.
+        - ``unstable_share`` and ``diverged_share``: of the seeds, those that trained to the end all
+          the same and those that did not; ``seeds`` their number.
         - ``log_ratio``: mean over the seeds that finished of
           log(final training loss / training loss at the switch); NaN if every seed diverged.
     """
@@ -40,6 +41,7 @@ def stability_cells(table: pd.DataFrame) -> pd.DataFrame:
     runs = runs.assign(log_ratio=np.log(finished / runs["start_train_loss"]))
     cells = runs.groupby(CELL, sort=False).agg(
         observed=("stable", "all"),
+        unstable_share=("stability", lambda classes: (classes == "unstable").mean()),
         diverged_share=("diverged", "mean"),
         seeds=("seed", "size"),
         log_ratio=("log_ratio", "mean"),

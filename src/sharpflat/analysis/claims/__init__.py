@@ -1,7 +1,8 @@
 """The study's claims, each decided by numbers over seeds.
 
 A claim is a module that turns figures' tables into rows of evidence; a row has a statistic, its
-interval over seeds, and a threshold that the configuration sets before the runs.
+interval over seeds, and a threshold that the configuration sets before the runs, as it does how the
+rows of a claim combine.
 
 Diverged runs count in every number. Where the claim is not about divergence itself, a run without a
 usable value counts as one that speaks against the claim; each module says what that is.
@@ -9,7 +10,7 @@ usable value counts as one that speaks against the claim; each module says what 
 
 from sharpflat.analysis.claims.table import CLAIMS, COLUMNS, SUMMARY, claims_table
 from sharpflat.analysis.claims.thresholds import THRESHOLDS, Threshold
-from sharpflat.analysis.claims.verdicts import VERDICTS
+from sharpflat.analysis.claims.verdicts import VERDICTS, Combination
 
 __all__ = [
     "CLAIMS",
@@ -17,6 +18,7 @@ __all__ = [
     "SUMMARY",
     "THRESHOLDS",
     "VERDICTS",
+    "Combination",
     "Threshold",
     "claims_table",
 ]

@@ -4,88 +4,82 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pandas as pd
 
-from sharpflat.analysis.bootstrap import median
 from sharpflat.analysis.claims.evidence import (
     GROUP,
     NO_OBSERVATIONS,
     Evidence,
     Measure,
-    Row,
     Runs,
     group_rows,
-    observations,
     over_seeds,
     summary_row,
 )
-from sharpflat.analysis.statistics import paired
+from sharpflat.analysis.inference import LOG
+from sharpflat.analysis.statistics import steps_to_loss
 
 ABLATION, DEFAULT = "ablation_lr", "dom_bulk"
 METHODS = ["bulk_sgd", "sgd"]
-RATIO = "median steps to SGD's final loss, Bulk-SGD's over SGD's"
+RATIO = "steps to the lowest loss that both reach, Bulk-SGD's over SGD's"
 
 
 def acceleration(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Evidence:
-    """Steps that Bulk-SGD needs to SGD's final training loss over those that SGD needs, by seed.
+    """Steps that Bulk-SGD needs to a training loss over those that SGD needs, paired by seed.
 
-    Below 1 Bulk-SGD is faster. Each learning rate has a row; the best learning rate compares the
-    fewest steps of either method at any learning rate to the lowest final loss that SGD has at any,
-    so that both are tuned alike on the same runs.
+    Below 1 Bulk-SGD is faster. The loss is the lowest that both reach: SGD's final one where
+    Bulk-SGD is ahead, and Bulk-SGD's final one where it is behind, so that the end of a run
+    hides no ratio. Between records log loss is interpolated.
 
-    A loss never reached takes infinitely many steps, and so does one that a run passed before it
-    diverged; a median over seeds is infinite where most are. Where SGD diverged or ends no lower
-    than it started there is nothing to reach, and the pair counts as infinite.
+    At the default learning rate each task and loss has a row. At the best learning rate either
+    method takes the fewest steps that it needs at any, so that both are tuned alike on the same
+    runs.
+
+    A diverged run has reached nothing. Where one of the two ends no lower than it began, the other
+    is infinitely faster; where neither progresses, the ratio is 1.
     """
-    best = Measure(
-        figure=ABLATION,
-        text="median of the fewest steps at any learning rate to SGD's lowest final loss, "
-        "Bulk-SGD's over SGD's",
-        threshold="acceleration",
-        interval=over_seeds(median),
-    )
-    tuned = _tuned(runs[ABLATION], tables[ABLATION]) if ABLATION in runs else NO_OBSERVATIONS
-    rows = [*_default_rows(runs, best), *_rate_rows(runs, best), *group_rows(tuned, best)]
+    best = _measure(ABLATION, f"{RATIO}, each at its best learning rate")
+    default = _measure(DEFAULT, f"{RATIO}, default learning rate")
+    tuned = _ratios(runs[ABLATION], tables[ABLATION]) if ABLATION in runs else NO_OBSERVATIONS
+    alike = _ratios(runs[DEFAULT], tables[DEFAULT]) if DEFAULT in runs else NO_OBSERVATIONS
+    rows = [*group_rows(alike, default), *group_rows(tuned, best)]
     return Evidence(summary_row(tuned, best), tuple(rows))
 
 
-def _default_rows(runs: Runs, measure: Measure) -> list[Row]:
-    observed = _ratios(runs[DEFAULT]) if DEFAULT in runs else NO_OBSERVATIONS
-    text = f"{RATIO}, default learning rate"
-    return group_rows(observed, replace(measure, figure=DEFAULT, text=text))
+def _measure(figure: str, text: str) -> Measure:
+    return Measure(figure=figure, text=text, threshold="acceleration", infer=over_seeds(LOG))
 
 
-def _rate_rows(runs: Runs, measure: Measure) -> list[Row]:
-    measure = replace(measure, figure=ABLATION, text=f"{RATIO}, at one learning rate")
-    observed = _ratios(runs[ABLATION]) if ABLATION in runs else NO_OBSERVATIONS
-    if observed.empty:
-        return group_rows(observed, measure)
-    return [
-        row
-        for cell, rows in observed.groupby("cell", sort=False)
-        for row in group_rows(rows, replace(measure, text=f"{RATIO}, {cell}"))
-    ]
-
-
-def _ratios(runs: pd.DataFrame) -> pd.DataFrame:
-    usable = (runs["method"] != "sgd") | runs["stable"]
-    needed = runs["steps_to_sgd"].mask(runs["diverged"], math.inf).where(usable)
-    pairs = paired(runs.assign(needed=needed), "needed", *METHODS)
-    return observations(pairs, (pairs["method"] / pairs["reference"]).fillna(math.inf))
-
-
-def _tuned(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Ratio of the fewest steps at any learning rate, a row a (task, loss, seed)."""
+def _ratios(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Ratio of the fewest steps over all learning rates of a figure, a row a (task, loss, seed)."""
     keys = [*GROUP, "seed"]
-    converged = runs[(runs["method"] == "sgd") & runs["stable"]]
-    targets = converged.groupby(keys)["final_train_loss"].min().rename("target").reset_index()
-    records = table[table["method"].isin(METHODS)].merge(targets, on=keys, how="left")
-    compared = records.groupby(keys)["method"].nunique() == len(METHODS)
-    finished = records[records["status"] == "finished"]
-    reached = finished[finished["train_loss"] <= finished["target"]]
-    fewest = reached.groupby([*keys, "method"])["steps_after_switch"].min().unstack("method")
-    fewest = fewest.reindex(index=compared.index[compared], columns=METHODS)
-    ratio = (fewest["bulk_sgd"] / fewest["sgd"]).fillna(math.inf)
-    return ratio.rename("value").reset_index().assign(cell="tuned")
+    compared = runs[runs["method"].isin(METHODS)]
+    records = table[table["method"].isin(METHODS) & (table["status"] != "diverged")]
+    trajectories = {
+        key: [run.sort_values("step") for _, run in rows.groupby("value", dropna=False)]
+        for key, rows in records.groupby([*keys, "method"])
+    }
+    ratios = []
+    for key, rows in compared.groupby(keys, sort=False):
+        if rows["method"].nunique() == len(METHODS):
+            own = {method: trajectories.get((*key, method), []) for method in METHODS}
+            ratios.append(dict(zip(keys, key, strict=True)) | {"value": _ratio(rows, own)})
+    return pd.DataFrame(ratios).assign(cell="fewest steps") if ratios else NO_OBSERVATIONS
+
+
+def _ratio(runs: pd.DataFrame, trajectories: Mapping[str, list[pd.DataFrame]]) -> float:
+    """Bulk-SGD's fewest steps over SGD's to the lowest loss that both reach."""
+    lowest = runs.groupby("method")["final_train_loss"].min()
+    bulk, sgd = (lowest[method] < runs["start_train_loss"].min() for method in METHODS)
+    if not (bulk and sgd):
+        return 1.0 if bulk == sgd else 0.0 if bulk else math.inf
+    fewest = [
+        min(_steps(run, float(lowest.max())) for run in trajectories[method]) for method in METHODS
+    ]
+    return fewest[0] / fewest[1]
+
+
+def _steps(run: pd.DataFrame, target: float) -> float:
+    steps, losses = (run[name].to_numpy(float) for name in ("steps_after_switch", "train_loss"))
+    return steps_to_loss(steps, losses, target)

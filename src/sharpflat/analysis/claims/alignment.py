@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sharpflat.analysis.bootstrap import mean
+import math
+
 from sharpflat.analysis.claims.evidence import (
     NO_OBSERVATIONS,
     Evidence,
@@ -13,23 +14,24 @@ from sharpflat.analysis.claims.evidence import (
     over_seeds,
     summary_row,
 )
+from sharpflat.analysis.inference import LOGIT
 
 FIGURE = "alignment"
 
 
 def alignment(runs: Runs) -> Evidence:
-    """Mean χ_k of the full gradient over the last tenth of SGD.
+    """χ_k of the full gradient over the last tenth of SGD.
 
-    A diverged run has no last tenth and counts as 0.
+    A diverged run has no last tenth and counts as minus infinity, below any alignment.
     """
     measure = Measure(
         figure=FIGURE,
-        text="mean χ_k of the full gradient, last tenth of SGD",
+        text="χ_k of the full gradient, last tenth of SGD",
         threshold="alignment",
-        interval=over_seeds(mean),
+        infer=over_seeds(LOGIT),
     )
     observed = NO_OBSERVATIONS
     if FIGURE in runs:
         sgd = runs[FIGURE][runs[FIGURE]["method"] == "sgd"]
-        observed = observations(sgd, sgd["alignment"].where(~sgd["diverged"]).fillna(0.0))
+        observed = observations(sgd, sgd["alignment"].where(~sgd["diverged"]).fillna(-math.inf))
     return Evidence(summary_row(observed, measure), tuple(group_rows(observed, measure)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from sharpflat.analysis.bootstrap import mean
 from sharpflat.analysis.claims.evidence import (
     GROUP,
     NO_OBSERVATIONS,
@@ -17,9 +17,10 @@ from sharpflat.analysis.claims.evidence import (
     over_seeds,
     summary_row,
 )
+from sharpflat.analysis.inference import LOGIT
 
 FIGURE = "curvature_energy"
-SHARE = "mean Frobenius share of {} in the Dominant subspace, end of SGD"
+SHARE = "Frobenius share of {} in the Dominant subspace, end of SGD"
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,19 @@ class _Statistic:
     worst: float  # what a run without a value counts as
 
 
-MAIN = _Statistic("hessian_energy", "hessian", "frobenius_share", SHARE.format("H"), 0.0)
+MAIN = _Statistic("hessian_energy", "hessian", "frobenius_share", SHARE.format("H"), -math.inf)
 STATISTICS = (
     MAIN,
-    _Statistic("ggn_energy", "ggn", "frobenius_share", SHARE.format("G"), 0.0),
+    _Statistic("ggn_energy", "ggn", "frobenius_share", SHARE.format("G"), -math.inf),
     _Statistic(
-        "functional_energy", "functional_hessian", "frobenius_share", SHARE.format("F"), 1.0
+        "functional_energy", "functional_hessian", "frobenius_share", SHARE.format("F"), math.inf
     ),
     _Statistic(
         "eigenspace_overlap",
         "hessian",
         "overlap",
-        "mean overlap of the top-k eigenspaces of H and G, end of SGD",
-        0.0,
+        "overlap of the top-k eigenspaces of H and G, end of SGD",
+        -math.inf,
     ),
 )
 
@@ -51,11 +52,11 @@ STATISTICS = (
 def energy(tables: Mapping[str, pd.DataFrame]) -> Evidence:
     """Shares of the Hessian H, the Generalized Gauss-Newton G and the functional Hessian F.
 
-    Each is the mean over seeds at the last measured step of SGD. The energy is concentrated if H's
+    Each is taken over seeds at the last measured step of SGD. The energy is concentrated if H's
     share is large, and carried by G if G's share is large too, F's is not, and the top-k
     eigenspaces of H and G overlap. A diverged run, and a share that is not defined, count against
-    the claim: 0, and 1 for F. The standard errors of the shares, over probes within a run, are not
-    part of the interval.
+    the claim: below any share, and above any for F. The shares' errors over probes within a run are
+    part of how the seeds scatter.
     """
     rows = [
         row
@@ -70,7 +71,7 @@ def _measure(statistic: _Statistic) -> Measure:
         figure=FIGURE,
         text=statistic.text,
         threshold=statistic.threshold,
-        interval=over_seeds(mean),
+        infer=over_seeds(LOGIT),
     )
 
 

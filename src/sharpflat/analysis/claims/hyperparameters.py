@@ -2,94 +2,97 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+
 import pandas as pd
 
-from sharpflat.analysis.bootstrap import Array, Interval, seed_interval
+from sharpflat.analysis.claims.ablations import ABLATIONS, ALL_ABLATIONS
 from sharpflat.analysis.claims.evidence import (
     GROUP,
     NO_OBSERVATIONS,
     Evidence,
     Measure,
     Runs,
+    bounded_losses,
+    by_seed,
     group_rows,
     observations,
-    pooled,
+    share_of_seeds,
     summary_row,
 )
-from sharpflat.analysis.claims.instability import ABLATIONS, ALL_ABLATIONS
+from sharpflat.analysis.inference import NOT_MEASURED, Estimate, inverse, least_of_largest
+from sharpflat.analysis.statistics import paired
 
-#: What is explained, and how it is called in a row.
-OUTCOMES = {
-    "loss_explained": "the rank of Bulk-SGD's final loss",
-    "stability_explained": "whether Bulk-SGD is stable",
-}
+LEARNING_RATE = "ablation_lr"
+EFFECT = "largest factor between two values in final loss, Bulk-SGD's over SGD's"
+STABILITY = Measure(
+    figure=ALL_ABLATIONS,
+    text="share of seeds in which a hyperparameter other than the learning rate decides whether "
+    "Bulk-SGD is stable",
+    threshold="stability_governed",
+    infer=share_of_seeds,
+)
 
 
 def hyperparameters(runs: Runs) -> Evidence:
-    """Share of the variance in Bulk-SGD's outcome that the ablated hyperparameter explains.
+    """What the ablated hyperparameters do to Bulk-SGD.
 
-    η² of a one-way analysis of variance, ``SS_between / SS_total`` over the values of the
-    hyperparameter with the seeds as replicates, of two outcomes:
-
-    - the rank of the final training loss among the runs of the ablation, so that diverged runs,
-      whose loss is infinite, share the highest rank and need no made-up loss;
-    - whether the run is stable, as 0 or 1.
-
-    An outcome that is the same in every run varies with nothing, and its η² is 0. The estimate
-    leans upwards: with five values and three seeds, η² of pure noise is 0.29 on average.
+    - A row an ablation: the largest factor between two of its values in Bulk-SGD's final training
+      loss over that of SGD at the same value, so that what the value does to SGD, or to the loss at
+      the switch, does not count. Every pair of values is compared, with intervals and p-values that
+      allow for their number; the estimate, the largest of all, leans upwards.
+    - The share of the seeds in which any hyperparameter but the learning rate, of which that is no
+      question, makes Bulk-SGD stable at some of its values and not at others.
     """
-    rows = [
-        row
-        for figure in ABLATIONS
-        for outcome in OUTCOMES
-        for row in group_rows(_observe(runs, figure, outcome), _measure(figure, outcome))
-    ]
-    main = "loss_explained"
-    cells = pooled({figure: _observe(runs, figure, main) for figure in ABLATIONS})
-    return Evidence(summary_row(cells, _measure(ALL_ABLATIONS, main)), tuple(rows))
+    effects = {figure: _observe(runs, figure, _relative_losses) for figure in ABLATIONS}
+    rows = [row for name, found in effects.items() for row in group_rows(found, _effect_on(name))]
+    rows += group_rows(_any_changes_stability(runs), STABILITY)
+    main = summary_row(effects[LEARNING_RATE], _effect_on(LEARNING_RATE))
+    return Evidence(main, tuple(rows))
 
 
-def explained_share(samples: Array) -> Array:
-    """η² of each ``(seeds, values)`` of ``(resamples, seeds, values)``; 0 where nothing varies."""
-    grand = samples.mean(axis=(1, 2), keepdims=True)
-    between = samples.shape[1] * ((samples.mean(axis=1, keepdims=True) - grand) ** 2).sum((1, 2))
-    total = ((samples - grand) ** 2).sum((1, 2))
-    return np.asarray(np.divide(between, total, out=np.zeros_like(total), where=total > 0))
-
-
-def _measure(figure: str, outcome: str) -> Measure:
+def _effect_on(figure: str) -> Measure:
     return Measure(
-        figure=figure,
-        text=f"η², variance in {OUTCOMES[outcome]} that the hyperparameter explains",
-        threshold=outcome,
-        interval=_explained_interval,
+        figure=figure, text=EFFECT, threshold="hyperparameter_effect", infer=_largest_factor
     )
 
 
-def _observe(runs: Runs, figure: str, outcome: str) -> pd.DataFrame:
-    if figure not in runs:
-        return NO_OBSERVATIONS
-    bulk = runs[figure][runs[figure]["method"] == "bulk_sgd"]
-    if outcome == "stability_explained":
-        return observations(bulk, bulk["stable"])
-    return observations(bulk, bulk.groupby(GROUP)["final_train_loss"].rank())
+def _largest_factor(observed: pd.DataFrame, threshold: float) -> Estimate:
+    wide = by_seed(observed, "value")
+    pairs = [
+        [(wide[one] / wide[other]).to_numpy()]
+        for one in wide.columns
+        for other in wide.columns
+        if one != other and one[:-1] == other[:-1]  # of one task and loss
+    ]
+    return inverse(least_of_largest(pairs, 1 / threshold)) if pairs else NOT_MEASURED
 
 
-def _explained_interval(wide: pd.DataFrame) -> Interval:
-    """Interval of η², averaged over tasks, losses and hyperparameters where there are several.
+Observe = Callable[[pd.DataFrame], pd.DataFrame]
 
-    Repeated seeds agree with themselves, which pushes η² of a resample up (to 1 if one seed is
-    drawn throughout), so the interval is reflected, and cut to the range that η² has.
-    """
-    labels = wide.columns.to_frame(index=False)
-    labels["ablation"] = labels["cell"].str.partition(" = ")[0]
-    ablations = list(labels.groupby([*GROUP, "ablation"]).indices.values())
 
-    def average(samples: Array) -> Array:
-        shares = [explained_share(samples[:, :, cells]) for cells in ablations]
-        return np.asarray(np.mean(shares, axis=0))
+def _observe(runs: Runs, figure: str, observe: Observe) -> pd.DataFrame:
+    return observe(runs[figure]) if figure in runs else NO_OBSERVATIONS
 
-    interval = seed_interval(wide.to_numpy(), average, reflected=True)
-    low, high = np.clip([interval.low, interval.high], 0.0, 1.0)
-    return Interval(interval.estimate, float(low), float(high), interval.n)
+
+def _relative_losses(runs: pd.DataFrame) -> pd.DataFrame:
+    """Bulk-SGD's final loss over SGD's; 1 where both diverged."""
+    pairs = paired(runs.assign(bounded=bounded_losses(runs)), "bounded", "bulk_sgd", "sgd")
+    return observations(pairs, (pairs["method"] / pairs["reference"]).fillna(1.0))
+
+
+def _any_changes_stability(runs: Runs) -> pd.DataFrame:
+    """Mean over the ablations, by seed, of whether Bulk-SGD is stable at some values only."""
+    parts = [
+        _observe(runs, name, _changes_stability) for name in ABLATIONS if name != LEARNING_RATE
+    ]
+    together = pd.concat(parts, ignore_index=True)
+    means = together.groupby([*GROUP, "seed"], sort=False)["value"].mean()
+    return means.reset_index().assign(cell="all ablations")
+
+
+def _changes_stability(runs: pd.DataFrame) -> pd.DataFrame:
+    """1 in a seed whose runs of Bulk-SGD are not all stable and not all unstable, else 0."""
+    bulk = runs[runs["method"] == "bulk_sgd"]
+    kinds = bulk.groupby([*GROUP, "seed"], sort=False)["stable"].nunique()
+    return (kinds > 1).astype(float).rename("value").reset_index().assign(cell="all values")

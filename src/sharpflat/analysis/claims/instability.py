@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
-from sharpflat.analysis.bootstrap import geometric_mean, mean
+from sharpflat.analysis.claims.ablations import ALL_ABLATIONS, distinct_runs
 from sharpflat.analysis.claims.evidence import (
+    GROUP,
     NO_OBSERVATIONS,
     Evidence,
     Measure,
@@ -15,98 +17,79 @@ from sharpflat.analysis.claims.evidence import (
     group_rows,
     observations,
     over_seeds,
-    pooled,
+    share_of_seeds,
     summary_row,
 )
+from sharpflat.analysis.edges import edge_ratios, stability_edges
+from sharpflat.analysis.inference import LOG
 from sharpflat.analysis.statistics import paired
 
-#: Figures that vary one hyperparameter of Bulk-SGD and SGD.
-ABLATIONS = (
-    "ablation_lr",
-    "ablation_batch_size",
-    "ablation_k",
-    "ablation_refresh",
-    "ablation_hessian_samples",
-    "ablation_switch",
-    "ablation_width",
-)
-ALL_ABLATIONS = "ablation_*"
+EDGES, GROWTH = "stability_edge", "dom_bulk"
 METHODS = ("bulk_sgd", "sgd")
 
 
-def instability(runs: Runs) -> Evidence:
-    """How much less stable Bulk-SGD is than SGD over the cells of every ablation, by seed.
+def instability(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Evidence:
+    """How much less stable Bulk-SGD is than SGD, by seed.
 
-    Three statistics an ablation, each over its cells:
-
-    - the share in which SGD is stable, finite at the end and below its starting loss, and Bulk-SGD
-      is not;
-    - the mean number of loss spikes of Bulk-SGD beyond SGD's; a diverged run has at least one;
-    - the geometric mean of the growth of λ_1, Bulk-SGD's over SGD's; of a diverged run up to its
-      last record, and a pair without records counts as 1.
+    - The edge of stability: the largest learning rate that Bulk-SGD bears, over SGD's, with bounds
+      where a search ended without finding it.
+    - The share of the seeds in which, over the distinct cells of all ablations, those with SGD
+      stable and Bulk-SGD not outnumber those with Bulk-SGD stable and SGD not.
+    - The growth of λ_1 from the switch to the last record, Bulk-SGD's over SGD's. Infinite where
+      Bulk-SGD alone diverged, 0 where SGD alone did, 1 where both did. It is no instability itself.
     """
-    rows = [
-        row
-        for figure in ABLATIONS
-        for observe, measure in _measures(figure)
-        for row in group_rows(_observe(runs, figure, observe), measure)
-    ]
-    unstable, main = _measures(ALL_ABLATIONS)[0]
-    cells = pooled({figure: _observe(runs, figure, unstable) for figure in ABLATIONS})
-    return Evidence(summary_row(cells, main), tuple(rows))
-
-
-Observe = Callable[[pd.DataFrame], pd.DataFrame]
-
-
-def _observe(runs: Runs, figure: str, observe: Observe) -> pd.DataFrame:
-    return observe(runs[figure]) if figure in runs else NO_OBSERVATIONS
-
-
-def _measures(figure: str) -> tuple[tuple[Observe, Measure], ...]:
-    return (
-        (
-            _only_bulk_unstable,
-            Measure(
-                figure=figure,
-                text="share of cells where SGD is stable and Bulk-SGD is not",
-                threshold="instability",
-                interval=over_seeds(mean),
-            ),
-        ),
-        (
-            _excess_spikes,
-            Measure(
-                figure=figure,
-                text="mean loss spikes of Bulk-SGD beyond SGD's",
-                threshold="excess_spikes",
-                interval=over_seeds(mean),
-            ),
-        ),
-        (
-            _relative_growth,
-            Measure(
-                figure=figure,
-                text="geometric mean growth of λ_1, Bulk-SGD's over SGD's",
-                threshold="sharpness_growth",
-                interval=over_seeds(geometric_mean),
-            ),
-        ),
+    edge = Measure(
+        figure=EDGES,
+        text="edge of stability η*, Bulk-SGD's over SGD's",
+        threshold="edge_ratio",
+        infer=over_seeds(LOG),
     )
+    unstable = Measure(
+        figure=ALL_ABLATIONS,
+        text="share of seeds in which Bulk-SGD is unstable in more cells than SGD",
+        threshold="instability",
+        infer=share_of_seeds,
+    )
+    growth = Measure(
+        figure=GROWTH,
+        text="growth of λ_1, Bulk-SGD's over SGD's",
+        threshold="sharpness_growth",
+        infer=over_seeds(LOG),
+    )
+    edges = observe_edges(tables, "bulk_sgd", ["sgd"])
+    rows = [
+        *group_rows(edges, edge),
+        *group_rows(_excess(runs), unstable),
+        *group_rows(_growth(runs), growth),
+    ]
+    return Evidence(summary_row(edges, edge), tuple(rows))
 
 
-def _only_bulk_unstable(runs: pd.DataFrame) -> pd.DataFrame:
-    pairs = paired(runs, "stable", *METHODS)
-    return observations(pairs, pairs["reference"].astype(bool) & ~pairs["method"].astype(bool))
+def observe_edges(
+    tables: Mapping[str, pd.DataFrame], method: str, references: list[str]
+) -> pd.DataFrame:
+    """Bounds of a method's edge over the largest of the references', a row a (task, loss, seed)."""
+    if EDGES not in tables or not {method, *references} <= set(tables[EDGES]["method"]):
+        return NO_OBSERVATIONS
+    ratios = edge_ratios(stability_edges(tables[EDGES]), method, references)
+    columns = {"lower": "value"}
+    return ratios[[*GROUP, "seed", "lower", "upper"]].rename(columns=columns).assign(cell=method)
 
 
-def _excess_spikes(runs: pd.DataFrame) -> pd.DataFrame:
-    spikes = runs["spikes"].clip(lower=runs["diverged"].astype(int))
-    pairs = paired(runs.assign(spikes=spikes), "spikes", *METHODS)
-    return observations(pairs, pairs["method"] - pairs["reference"])
+def _excess(runs: Runs) -> pd.DataFrame:
+    """Cells in which only Bulk-SGD is unstable less those in which only SGD is, by seed."""
+    distinct = distinct_runs(runs)
+    if distinct.empty or not set(METHODS) <= set(distinct["method"]):
+        return NO_OBSERVATIONS
+    wide = distinct.pivot(index=[*GROUP, "seed", "cell"], columns="method", values="stable")
+    wide = wide[list(METHODS)].dropna().astype(int)
+    excess = (wide["sgd"] - wide["bulk_sgd"]).groupby([*GROUP, "seed"], sort=False).sum()
+    return excess.rename("value").reset_index().assign(cell="all cells")
 
 
-def _relative_growth(runs: pd.DataFrame) -> pd.DataFrame:
-    pairs = paired(runs, "eigenvalue_1_growth", *METHODS)
-    ratio = pairs["method"] / pairs["reference"]
-    return observations(pairs, ratio.where(ratio > 0, 1.0))
+def _growth(runs: Runs) -> pd.DataFrame:
+    if GROWTH not in runs:
+        return NO_OBSERVATIONS
+    pairs = paired(runs[GROWTH], "eigenvalue_1_growth", *METHODS)
+    both = np.isinf(pairs["method"]) & np.isinf(pairs["reference"])
+    return observations(pairs, (pairs["method"] / pairs["reference"]).mask(both, 1.0))

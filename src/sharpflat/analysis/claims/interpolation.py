@@ -2,137 +2,97 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from sharpflat.analysis.bootstrap import Array, median
 from sharpflat.analysis.claims.evidence import (
     GROUP,
     NO_OBSERVATIONS,
     Evidence,
     Measure,
     Runs,
+    bounded_losses,
+    by_seed,
     group_rows,
     over_seeds,
     summary_row,
 )
+from sharpflat.analysis.claims.instability import EDGES, observe_edges
+from sharpflat.analysis.inference import LOG, Estimate, least_of_largest
 from sharpflat.methods import PATHS, POINTS, parse_method
 
 FIGURE = "interpolation"
 ANY_PATH = "any path"
-REFERENCES = {"sgd": "SGD", "bulk_sgd": "Bulk-SGD"}
+#: Bulk-SGD with a tenth of the Dominant part.
+DAMPED = "sgd_to_bulk(0.9)"
 
 
-def interpolation(runs: Runs) -> Evidence:
-    """Whether the paths' points that equal a method end where it does, and what lies between.
+def interpolation(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Evidence:
+    """Whether a point between the methods does better than the ends of its path.
 
-    - The largest difference in log final training loss, over points and seeds, between a path's
-      point and the method that has the same weights. The workflow trains equal points once, so a
-      difference is one of bookkeeping; whether the step itself is right is for its tests to say.
-      Infinite losses of both differ by 0.
-    - The final training loss at the best point strictly inside each path, and inside any path, over
-      that of SGD and of Bulk-SGD in the same seed; the median over seeds. Each seed takes the point
-      whose median loss in the *other* seeds is least, so that it gains nothing from the choice. A
-      diverged interior run counts as infinite; a diverged reference is beaten by any that is not.
+    - Speed: the final training loss at the best point strictly inside a path, over that at the
+      better of the path's own two ends, by seed. The ends of ``convex`` take twice the step of
+      Dom-SGD and Bulk-SGD, so a larger step alone gains nothing. Every point is compared with every
+      end, with intervals and p-values that allow for their number.
+    - Stability: the edge of Bulk-SGD with a tenth of the Dominant part over the larger of SGD's and
+      Bulk-SGD's own.
+
+    That the ends of the paths are SGD, Dom-SGD and Bulk-SGD is so by construction: they are the
+    same runs, and no evidence.
     """
-    best = {
-        (path, reference): _observe(runs, _best_over(path, reference))
-        for path in (*PATHS, ANY_PATH)
-        for reference in REFERENCES
-    }
-    rows = group_rows(_observe(runs, _endpoint_differences), _endpoint_measure())
-    for (path, reference), observed in best.items():
-        rows += group_rows(observed, _best_measure(path, reference))
-    summary = summary_row(best[ANY_PATH, "sgd"], _best_measure(ANY_PATH, "sgd"))
-    return Evidence(summary, tuple(rows))
-
-
-def best_elsewhere(losses: Array) -> Array:
-    """Each seed's loss at the point that is best in the other seeds.
-
-    Args:
-        losses: ``(seeds, points)``.
-
-    Returns:
-        ``(seeds,)``; a single seed has no others and takes its own best.
-    """
-    if len(losses) == 1:
-        return np.asarray(losses.min(axis=1))
-    seeds = np.arange(len(losses))
-    chosen = [np.median(np.delete(losses, seed, axis=0), axis=0).argmin() for seed in seeds]
-    return np.asarray(losses[seeds, chosen])
-
-
-def _endpoint_measure() -> Measure:
-    return Measure(
-        figure=FIGURE,
-        text="largest difference in log final loss between equal points",
-        threshold="endpoint_difference",
-        interval=over_seeds(lambda samples: np.asarray(samples.max(axis=(1, 2)))),
+    damped = Measure(
+        figure=EDGES,
+        text="edge of stability η* with a tenth of the Dominant part, over the larger of SGD's and "
+        "Bulk-SGD's",
+        threshold="interpolated_edge",
+        infer=over_seeds(LOG),
     )
+    rows = [row for path in PATHS for row in group_rows(_observe(runs, path), _best_measure(path))]
+    rows += group_rows(observe_edges(tables, DAMPED, ["sgd", "bulk_sgd"]), damped)
+    return Evidence(summary_row(_observe(runs, ANY_PATH), _best_measure(ANY_PATH)), tuple(rows))
 
 
-def _best_measure(path: str, reference: str) -> Measure:
+def _best_measure(path: str) -> Measure:
     return Measure(
         figure=FIGURE,
-        text=f"median final loss at the best point inside {path} over {REFERENCES[reference]}'s",
+        text=f"final loss at the best point inside {path}, over that at its better end",
         threshold="interpolated_loss",
-        interval=over_seeds(median),
+        infer=_best_over_better_end,
     )
 
 
-#: From final losses by seed and method to values by seed and cell.
-Values = Callable[[pd.DataFrame], pd.DataFrame]
+def _observe(runs: Runs, path: str) -> pd.DataFrame:
+    """Final losses at the points inside a path and at its ends; the cell is the method."""
+    if FIGURE not in runs:
+        return NO_OBSERVATIONS
+    own = runs[FIGURE].assign(value=bounded_losses(runs[FIGURE]))
+    own = own.assign(cell=own["method"], place=[_place(name, path) for name in own["method"]])
+    own = own[own["place"] != "elsewhere"]
+    if own["place"].nunique() < 2:
+        return NO_OBSERVATIONS
+    return own[[*GROUP, "cell", "seed", "value", "place"]]
 
 
-def _observe(runs: Runs, values: Values) -> pd.DataFrame:
-    parts = [NO_OBSERVATIONS]
-    if FIGURE in runs:
-        for _, rows in runs[FIGURE].groupby(GROUP, sort=False):
-            losses = rows.pivot(index="seed", columns="method", values="final_train_loss")
-            wide = values(losses.dropna())
-            if not wide.empty:
-                long = wide.melt(ignore_index=False, var_name="cell").reset_index()
-                parts.append(long.assign(task=rows["task"].iloc[0], loss=rows["loss"].iloc[0]))
-    return pd.concat(parts, ignore_index=True)
+def _best_over_better_end(observed: pd.DataFrame, threshold: float) -> Estimate:
+    # Of several tasks and losses a seed has the geometric mean.
+    logs = by_seed(observed, "value").map(np.log).T.groupby(level="cell").mean()
+    places = observed.groupby("cell")["place"].first()
+    inside, ends = (logs[places[logs.index] == place].to_numpy() for place in ("inside", "end"))
+    ratios = [[np.exp(point - end) for end in ends] for point in inside]
+    return least_of_largest(ratios, threshold)
 
 
-def _endpoint_differences(losses: pd.DataFrame) -> pd.DataFrame:
-    """Absolute differences of the logs, a column a point that a named method equals."""
-    differences = {}
-    for name in losses.columns.difference(list(POINTS)):
-        method = _named(name)
-        if method in losses:
-            apart = (np.log(losses[name]) - np.log(losses[method])).abs()
-            differences[name] = apart.mask(losses[name] == losses[method], 0.0)
-    return pd.DataFrame(differences, index=losses.index)
+def _place(name: str, path: str) -> str:
+    """Whether a method is at an end of a path, inside it, or elsewhere.
 
-
-def _best_over(path: str, reference: str) -> Values:
-    def ratio(losses: pd.DataFrame) -> pd.DataFrame:
-        inside = [name for name in losses.columns if _is_inside(name, path)]
-        if not inside or reference not in losses:
-            return pd.DataFrame(index=losses.index)
-        best = best_elsewhere(losses[inside].to_numpy())
-        over = np.where(np.isfinite(best), best / losses[reference], math.inf)
-        return pd.DataFrame({path: over}, index=losses.index)
-
-    return ratio
-
-
-def _named(name: str) -> str | None:
-    """The named method with the weights of a path's point."""
+    A named method is no interior point, though it may lie on a path.
+    """
     method = parse_method(name)
     weights = (method.dom_weight, method.bulk_weight)
-    return next((point for point, named in POINTS.items() if named == weights), None)
-
-
-def _is_inside(name: str, path: str) -> bool:
-    """Whether a method lies strictly inside a path and is not a named method itself."""
-    if name in POINTS or _named(name) is not None:
-        return False
-    own, alpha = name.removesuffix(")").split("(")
-    return path in (own, ANY_PATH) and 0.0 < float(alpha) < 1.0
+    paths = [PATHS[path]] if path in PATHS else list(PATHS.values())
+    if any(weights == along(end) for along in paths for end in (0.0, 1.0)):
+        return "end"
+    on_path = name not in POINTS and path in (name.partition("(")[0], ANY_PATH)
+    return "inside" if on_path and weights not in POINTS.values() else "elsewhere"

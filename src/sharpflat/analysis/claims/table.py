@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
+from sharpflat.analysis.claims.ablations import ABLATIONS
 from sharpflat.analysis.claims.acceleration import acceleration
 from sharpflat.analysis.claims.alignment import alignment
 from sharpflat.analysis.claims.dom_progress import dom_progress
 from sharpflat.analysis.claims.energy import energy
 from sharpflat.analysis.claims.evidence import Evidence, Row, Runs
 from sharpflat.analysis.claims.hyperparameters import hyperparameters
-from sharpflat.analysis.claims.instability import ABLATIONS, instability
+from sharpflat.analysis.claims.instability import instability
 from sharpflat.analysis.claims.interpolation import interpolation
-from sharpflat.analysis.claims.thresholds import THRESHOLDS, check_thresholds
-from sharpflat.analysis.claims.verdicts import row_verdict, summary_verdict
+from sharpflat.analysis.claims.thresholds import (
+    THRESHOLDS,
+    Threshold,
+    check_thresholds,
+    combinations,
+)
+from sharpflat.analysis.claims.verdicts import Combination, claim_verdict, row_verdict
+from sharpflat.analysis.inference import Estimate, holm
 from sharpflat.analysis.statistics import run_statistics
 
 CLAIMS: Mapping[str, str] = {
@@ -37,6 +45,10 @@ COLUMNS = (
     "n",
     "threshold",
     "verdict",
+    "interval",
+    "p_value",
+    "p_corrected",
+    "decides",
 )
 #: How the statistic of a claim's summary row begins.
 SUMMARY = "all: "
@@ -44,41 +56,43 @@ SUMMARY = "all: "
 TRAINING_FIGURES = ("alignment", "dom_bulk", *ABLATIONS, "interpolation")
 
 
-def claims_table(
-    tables: Mapping[str, pd.DataFrame], thresholds: Mapping[str, float]
-) -> pd.DataFrame:
+def claims_table(tables: Mapping[str, pd.DataFrame], settings: Mapping[str, Any]) -> pd.DataFrame:
     """Decide every claim.
 
-    A row has one statistic, mostly of one task and loss, with its 95 % bootstrap interval over
-    seeds. Its verdict is *reproduced* if the interval lies wholly on the claimed side of the
-    threshold, *not reproduced* if wholly on the other, and *inconclusive* if it straddles or
-    touches it, if there is a single seed, or if the figure is not there (n = 0, estimate NaN).
+    A row has one statistic, mostly of one task and loss, with its 95 % interval over seeds and the
+    two-sided p-value against its threshold. The p-values of the rows that decide a claim, and those
+    of the rows shown beside them, are corrected for their number by Holm's method. A row is
+    *reproduced* if its corrected p-value is below 0.05 and its estimate on the claimed side, *not
+    reproduced* if on the other, and *inconclusive* otherwise, so also with too few seeds, or where
+    the figure is not there (n = 0, estimate NaN).
 
     Each claim begins with a summary row, its main statistic over all tasks and losses. That row's
-    verdict combines those of the claim's other rows, whatever its own interval: *reproduced* if all
-    are, *inconclusive* if all are, *not reproduced* if no row is reproduced and at least one
-    decided against the claim, else *partly*. With many rows and few seeds some pass by chance: read
-    *partly* together with how many.
+    verdict combines those of the claim's other rows, whatever its own interval, as ``verdicts`` in
+    the configuration says: see :class:`sharpflat.analysis.claims.Combination`.
 
     Args:
         tables: By figure, as :func:`sharpflat.analysis.tables.figure_table` returns them; other
             figures than those of the claims are ignored.
-        thresholds: A value for each name in :data:`sharpflat.analysis.claims.THRESHOLDS`.
+        settings: The configuration's ``claims``: a value for each name in
+            :data:`sharpflat.analysis.claims.THRESHOLDS`, and ``verdicts``.
 
     Returns:
-        Columns ``claim, figure, statistic, estimate, ci_low, ci_high, n, threshold, verdict``. The
-        statistic ends with the side of the threshold that the claim puts it on; ``n`` counts seeds.
+        Columns ``claim, figure, statistic, estimate, ci_low, ci_high, n, threshold, verdict,
+        interval, p_value, p_corrected, decides``. The statistic ends with the side of the threshold
+        that the claim puts it on; ``n`` counts seeds; ``interval`` says where the interval comes
+        from, ``decides`` whether the row is one of those that the claim's verdict combines.
 
     Raises:
         ValueError: A threshold is missing or unknown.
     """
-    check_thresholds(thresholds)
+    check_thresholds(settings)
+    rules = combinations(settings)
     runs = {name: run_statistics(tables[name]) for name in TRAINING_FIGURES if name in tables}
     evidence = _evidence(runs, tables)
-    return pd.DataFrame(
-        [row for claim in CLAIMS for row in _claim_rows(claim, evidence[claim], thresholds)],
-        columns=list(COLUMNS),
-    )
+    rows = [
+        row for claim in CLAIMS for row in decide(claim, evidence[claim], settings, rules[claim])
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _evidence(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Mapping[str, Evidence]:
@@ -86,32 +100,69 @@ def _evidence(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Mapping[str, Ev
         "C1": alignment(runs),
         "C2": dom_progress(runs),
         "C3": acceleration(runs, tables),
-        "C4": instability(runs),
+        "C4": instability(runs, tables),
         "C5": hyperparameters(runs),
-        "C6": interpolation(runs),
+        "C6": interpolation(runs, tables),
         "C7": energy(tables),
     }
 
 
-def _claim_rows(
-    claim: str, evidence: Evidence, thresholds: Mapping[str, float]
+def decide(
+    claim: str, evidence: Evidence, settings: Mapping[str, Any], rule: Combination
 ) -> list[dict[str, object]]:
-    rows = [_judged(claim, row, thresholds) for row in evidence.rows]
-    summary = _judged(claim, evidence.summary, thresholds)
-    return [summary | {"verdict": summary_verdict([str(row["verdict"]) for row in rows])}, *rows]
+    """Rows of a claim with their verdicts, the summary first, and its own combining the others'.
+
+    Args:
+        claim: Identifier of the claim.
+        evidence: What was measured.
+        settings: A value for each threshold that the evidence names.
+        rule: How the rows combine.
+    """
+    deciding = [row for row in evidence.rows if row.threshold in rule.by]
+    beside = [row for row in evidence.rows if row.threshold not in rule.by]
+    decided = _judged(claim, deciding, settings, decides=True)
+    others = _judged(claim, beside, settings, decides=False)
+    verdict = claim_verdict([str(row["verdict"]) for row in decided], rule)
+    main = evidence.summary.estimate(settings[evidence.summary.threshold])
+    summary = _entry(claim, evidence.summary, main, settings)
+    return [summary | {"decides": False, "verdict": verdict}, *decided, *others]
 
 
-def _judged(claim: str, row: Row, thresholds: Mapping[str, float]) -> dict[str, object]:
-    (threshold,) = (known for known in THRESHOLDS if known.name == row.threshold)
-    value = thresholds[row.threshold]
+def _judged(
+    claim: str, rows: Sequence[Row], settings: Mapping[str, Any], *, decides: bool
+) -> list[dict[str, object]]:
+    estimates = [row.estimate(settings[row.threshold]) for row in rows]
+    corrected = holm([estimate.p_value for estimate in estimates])
+    return [
+        _entry(claim, row, estimate, settings)
+        | {
+            "decides": decides,
+            "p_corrected": p,
+            "verdict": row_verdict(estimate, p, _threshold(row).side),
+        }
+        for row, estimate, p in zip(rows, estimates, corrected, strict=True)
+    ]
+
+
+def _entry(
+    claim: str, row: Row, estimate: Estimate, settings: Mapping[str, Any]
+) -> dict[str, object]:
+    threshold = _threshold(row)
+    value = settings[row.threshold]
     return {
         "claim": claim,
         "figure": row.figure,
         "statistic": f"{row.statistic} (claimed {threshold.sign} {value:g})",
-        "estimate": row.interval.estimate,
-        "ci_low": row.interval.low,
-        "ci_high": row.interval.high,
-        "n": row.interval.n,
+        "estimate": estimate.estimate,
+        "ci_low": estimate.low,
+        "ci_high": estimate.high,
+        "n": estimate.n,
         "threshold": value,
-        "verdict": row_verdict(row.interval, value, threshold.side),
+        "interval": estimate.kind,
+        "p_value": estimate.p_value,
     }
+
+
+def _threshold(row: Row) -> Threshold:
+    (found,) = (known for known in THRESHOLDS if known.name == row.threshold)
+    return found

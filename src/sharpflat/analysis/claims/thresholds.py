@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from sharpflat.analysis.claims.verdicts import Combination
+
+#: Key in the configuration's ``claims`` under which claims say how their rows combine.
+VERDICTS_KEY = "verdicts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +51,19 @@ THRESHOLDS = (
         name="acceleration",
         claim="C3",
         side="below",
-        meaning="steps to SGD's final training loss, Bulk-SGD's over SGD's",
+        meaning="steps to the lowest training loss that both reach, Bulk-SGD's over SGD's",
+    ),
+    Threshold(
+        name="edge_ratio",
+        claim="C4",
+        side="below",
+        meaning="edge of stability η*, Bulk-SGD's over SGD's",
     ),
     Threshold(
         name="instability",
         claim="C4",
         side="above",
-        meaning="share of cells where SGD is stable and Bulk-SGD is not",
-    ),
-    Threshold(
-        name="excess_spikes",
-        claim="C4",
-        side="above",
-        meaning="loss spikes a run of Bulk-SGD beyond those of SGD",
+        meaning="share of seeds in which Bulk-SGD is unstable in more cells than SGD",
     ),
     Threshold(
         name="sharpness_growth",
@@ -67,32 +72,30 @@ THRESHOLDS = (
         meaning="growth of λ_1 from the switch to the last record, Bulk-SGD's over SGD's",
     ),
     Threshold(
-        name="loss_explained",
+        name="hyperparameter_effect",
         claim="C5",
         side="above",
-        meaning="share (η²) of the variance in the rank of Bulk-SGD's final training loss that one "
-        "hyperparameter explains",
+        meaning="factor that one hyperparameter makes in Bulk-SGD's final training loss over SGD's",
     ),
     Threshold(
-        name="stability_explained",
+        name="stability_governed",
         claim="C5",
         side="above",
-        meaning="share (η²) of the variance in whether Bulk-SGD is stable that one hyperparameter "
-        "explains",
-    ),
-    Threshold(
-        name="endpoint_difference",
-        claim="C6",
-        side="below",
-        meaning="largest difference in log final training loss between a path's point and the "
-        "method that it equals",
+        meaning="share of seeds in which a hyperparameter other than the learning rate decides "
+        "whether Bulk-SGD is stable",
     ),
     Threshold(
         name="interpolated_loss",
         claim="C6",
         side="below",
-        meaning="final training loss of the best interior point of a path, over SGD's or "
-        "Bulk-SGD's",
+        meaning="final training loss at the best point inside a path, over that at its better end",
+    ),
+    Threshold(
+        name="interpolated_edge",
+        claim="C6",
+        side="above",
+        meaning="edge of stability η* with a tenth of the Dominant part, over the larger of SGD's "
+        "and Bulk-SGD's",
     ),
     Threshold(
         name="hessian_energy",
@@ -121,16 +124,44 @@ THRESHOLDS = (
 )
 
 
-def check_thresholds(thresholds: Mapping[str, float]) -> None:
+def check_thresholds(settings: Mapping[str, Any]) -> None:
     """Refuse values that are missing or that belong to no statistic.
+
+    Args:
+        settings: The configuration's ``claims``: a number for each threshold, and ``verdicts``.
 
     Raises:
         ValueError: Names the key and what is allowed.
     """
-    known = [threshold.name for threshold in THRESHOLDS]
+    known = [*(threshold.name for threshold in THRESHOLDS), VERDICTS_KEY]
     for name in known:
-        if name not in thresholds:
-            raise ValueError(f"claims.{name} is missing; give it a number")
-    for name in thresholds:
+        if name not in settings:
+            raise ValueError(f"claims.{name} is missing; give it a value")
+    for name in settings:
         if name not in known:
             raise ValueError(f"claims.{name} is unknown; allowed are {', '.join(known)}")
+
+
+def combinations(settings: Mapping[str, Any]) -> dict[str, Combination]:
+    """How the rows of each claim combine.
+
+    Raises:
+        ValueError: A claim decides by a statistic that is not its own, or by none.
+    """
+    chosen = {
+        claim: Combination(
+            by=tuple(rule["by"]),
+            reproduced=rule["reproduced"],
+            partly=rule["partly"],
+            against=rule["against"],
+        )
+        for claim, rule in settings[VERDICTS_KEY].items()
+    }
+    for claim, combination in chosen.items():
+        own = [threshold.name for threshold in THRESHOLDS if threshold.claim == claim]
+        if not combination.by or not set(combination.by) <= set(own):
+            raise ValueError(
+                f"claims.{VERDICTS_KEY}.{claim}.by = {list(combination.by)}; allowed are one or "
+                f"more of {', '.join(own)}"
+            )
+    return chosen

@@ -1,36 +1,73 @@
-"""From an interval to a verdict, and from verdicts to the verdict of a claim."""
+"""From an estimate to a verdict, and from the verdicts of rows to that of a claim."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from sharpflat.analysis.bootstrap import Interval
+from sharpflat.analysis.inference import Estimate
 
 REPRODUCED, PARTLY = "reproduced", "partly"
 NOT_REPRODUCED, INCONCLUSIVE = "not reproduced", "inconclusive"
 VERDICTS = (REPRODUCED, PARTLY, NOT_REPRODUCED, INCONCLUSIVE)
+#: Corrected p-value from which on a row is not decided, as its interval covers 95 %.
+LEVEL = 0.05
 
 
-def row_verdict(interval: Interval, threshold: float, side: Literal["above", "below"]) -> str:
-    """Reproduced or not where the interval lies on one side; inconclusive where it straddles.
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    """How many of a claim's rows it takes, as shares of the rows that decide it.
 
-    An interval that touches the threshold straddles it, and so does one without ends: a single
-    seed, or nothing measured, decides nothing.
+    Of several rows it takes at least two for any verdict, so that no single row carries one.
+
+    Attributes:
+        by: Names of the thresholds whose rows decide; rows of others are shown beside them.
+        reproduced: Share of the rows that are reproduced from which on the claim is.
+        partly: Likewise, from which on it is partly.
+        against: Share of the rows that are not reproduced from which on the claim is not, unless
+            enough others are for it to be so partly.
     """
-    if interval.low > threshold:
-        return REPRODUCED if side == "above" else NOT_REPRODUCED
-    if interval.high < threshold:
-        return REPRODUCED if side == "below" else NOT_REPRODUCED
-    return INCONCLUSIVE
+
+    by: tuple[str, ...]
+    reproduced: float
+    partly: float
+    against: float
 
 
-def summary_verdict(verdicts: Sequence[str]) -> str:
-    """Combine the verdicts of a claim's rows.
+def row_verdict(estimate: Estimate, corrected: float, side: Literal["above", "below"]) -> str:
+    """Reproduced or not where the corrected p-value decides, else inconclusive.
 
-    Reproduced if all rows are; inconclusive if all are; not reproduced if no row is reproduced and
-    at least one decided against the claim; partly otherwise.
+    Args:
+        estimate: With its p-values of either side.
+        corrected: Its two-sided p-value, corrected for the number of the claim's rows.
+        side: Of the threshold, where the claim puts the statistic.
     """
-    if len(set(verdicts)) == 1:
-        return verdicts[0]
-    return PARTLY if REPRODUCED in verdicts else NOT_REPRODUCED
+    if corrected >= LEVEL:
+        return INCONCLUSIVE
+    found = "above" if estimate.above < estimate.below else "below"
+    return REPRODUCED if found == side else NOT_REPRODUCED
+
+
+def claim_verdict(verdicts: Sequence[str], combination: Combination) -> str:
+    """Combine the verdicts of the rows that decide a claim.
+
+    Example:
+        >>> few = Combination(by=(), reproduced=1.0, partly=0.5, against=0.5)
+        >>> claim_verdict(["reproduced", "reproduced", "inconclusive", "not reproduced"], few)
+        'partly'
+        >>> claim_verdict(["reproduced", "not reproduced", "not reproduced"], few)
+        'not reproduced'
+    """
+    in_favour, against = verdicts.count(REPRODUCED), verdicts.count(NOT_REPRODUCED)
+    if in_favour >= _needed(combination.reproduced, verdicts):
+        return REPRODUCED
+    if in_favour >= _needed(combination.partly, verdicts):
+        return PARTLY
+    return NOT_REPRODUCED if against >= _needed(combination.against, verdicts) else INCONCLUSIVE
+
+
+def _needed(share: float, verdicts: Sequence[str]) -> int:
+    # A share times a number of rows may miss a whole number by rounding.
+    return max(math.ceil(share * len(verdicts) - 1e-9), min(2, len(verdicts)), 1)
