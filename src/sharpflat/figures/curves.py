@@ -69,9 +69,9 @@ def draw_seeds(
 ) -> None:
     """Draw every seed by itself as a thin line; one that diverges may leave the panel."""
     diverged = diverged_seeds(rows)
-    look = {**line, "marker": "none", **SEED_LINE}
+    look = {**line, "marker": "None", **SEED_LINE}
     for seed, run in _measured(rows, column, x).groupby("seed"):
-        axes.add_artist(Line2D(run[x], run[column], **look))
+        axes.add_artist(Line2D(run[x].to_numpy(), run[column].to_numpy(), **look))
         followed = run
         if seed in diverged:
             followed = run[run[column] <= FOLLOWED * run[column].iloc[0]]
