@@ -77,7 +77,9 @@ def _seeds(axes: Axes, method: str) -> list[float]:
 def _above(axes: Axes) -> dict[tuple[str, str], list[str]]:
     """Colours and kinds of the marks at the top, with their numbers from left to right."""
     found: dict[tuple[str, str], list[str]] = {}
-    marks = [line for line in axes.get_lines() if line.get_transform() == axes.get_xaxis_transform()]
+    marks = [
+        line for line in axes.get_lines() if line.get_transform() == axes.get_xaxis_transform()
+    ]
     marks = [line for line in marks if line.get_linestyle() == "None"]
     numbers = [text for text in axes.texts if text.get_text().isdigit()]
     for mark, text in zip(marks, numbers, strict=True):

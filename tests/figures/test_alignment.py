@@ -45,9 +45,9 @@ def test_eigenvalues_around_the_gap_are_geometric_means(table: pd.DataFrame) -> 
 def test_every_switch_is_a_short_mark(table: pd.DataFrame) -> None:
     table.loc[table["seed"].eq(1), "step"] += 10
     axes = plot_alignment(table).axes[0]
-    verticals = [line for line in axes.get_lines() if list(line.get_ydata())[0] == 0]
+    verticals = [line for line in axes.get_lines() if line.get_ydata()[0] == 0]
     assert [list(line.get_xdata()) for line in verticals] == [[40, 40], [50, 50]]
-    assert all(list(line.get_ydata())[1] < 0.1 for line in verticals)  # hides no curve
+    assert all(line.get_ydata()[1] < 0.1 for line in verticals)  # hides no curve
 
 
 def test_the_estimate_from_below_and_k_are_said(table: pd.DataFrame) -> None:

@@ -21,7 +21,10 @@ Make = Callable[..., pd.DataFrame]
 SOURCE = Path(__file__).parents[2] / "src"
 TASKS, LOSSES = ("mnist_mlp", "cifar10_cnn", "sst2_transformer"), ("mse", "cross_entropy")
 #: Of the figures that train; ``eigensolver_cost`` and ``curvature_energy`` have tests of their own.
-NAMED, POINTS = ["sgd", "dom_sgd", "bulk_sgd"], ["sgd_to_bulk(0.9)", "sgd_to_bulk(0.5)", "convex(1)"]
+NAMED, POINTS = (
+    ["sgd", "dom_sgd", "bulk_sgd"],
+    ["sgd_to_bulk(0.9)", "sgd_to_bulk(0.5)", "convex(1)"],
+)
 METHODS = {
     "dom_bulk": NAMED,
     "alignment": ["sgd"],

@@ -77,7 +77,9 @@ def test_accuracies_near_chance_are_said_to_be(trajectory: Make) -> None:
 
 
 def test_no_axis_of_accuracies_goes_beyond_zero_and_one(trajectory: Make) -> None:
-    ends = [trajectory("sgd", [1.0, 0.5], seed=s, test_accuracy=[0.5, a]) for s, a in ((0, 0), (1, 1))]
+    ends = [
+        trajectory("sgd", [1.0, 0.5], seed=s, test_accuracy=[0.5, a]) for s, a in ((0, 0), (1, 1))
+    ]
     low, high = plot_generalization(pd.concat(ends)).axes[0].get_ylim()
     assert low >= 0
     assert high <= 1

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from sharpflat.figures.stability_map import DIVERGED_CELL, BULK_EDGE, plot_stability_map
+from sharpflat.figures.stability_map import BULK_EDGE, DIVERGED_CELL, plot_stability_map
 
 Make = Callable[..., pd.DataFrame]
 RATES, ALPHAS = (0.25, 0.5, 1.0, 4.0), (0, 0.5, 1)

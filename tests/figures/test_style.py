@@ -48,7 +48,10 @@ def test_points_of_a_path_share_dashes_and_marker_and_go_from_dark_to_pale() -> 
     assert {method_marker(name) for name in points} == {METHOD_MARKERS["convex"]}
     dashes = [line_style(name)["linestyle"] for name in points]
     assert dashes == [line_style("convex")["linestyle"]] * len(points)
-    assert [method_label(name) for name in points][3:] == ["Dom to Bulk, α = 0.9", "Dom to Bulk, α = 1"]
+    assert [method_label(name) for name in points][3:] == [
+        "Dom to Bulk, α = 0.9",
+        "Dom to Bulk, α = 1",
+    ]
 
 
 def test_no_two_methods_have_the_same_colour() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ CLASSES: dict[str, dict[str, Any]] = {
     "diverged": {"alpha": 0.9, "hatch": None},
     "unstable": {"alpha": 0.35, "hatch": "/////"},
 }
+CLASS_LABELS = {"diverged": "share that diverged", "unstable": "share that was unstable"}
 #: Least limits of a panel of ratios to either side of 1, and room beyond its points.
 RATIO_SPAN, RATIO_ROOM = 1.005, 1.01
 #: Upper limit of the axes of shares, so that a full bar's edge is seen.
@@ -81,9 +83,9 @@ def plot_ablation(table: pd.DataFrame) -> Figure:
         _plot_curves(curves, rows, axis)
         value_colour_bar(curves, axis, label)
         runs = run_pairs(rows)
-        shifts = _shifts(axis, list(runs["method"].unique()))
+        slots = _slots(axis, list(runs["method"].unique()))
         runs["x"] = [
-            axis.position(value, shifts[method])
+            axis.position(value, sum(slots[method]) / 2)
             for value, method in zip(runs["value"], runs["method"], strict=True)
         ]
         _plot_ratios(final, runs, "final_ratio")
@@ -91,7 +93,7 @@ def plot_ablation(table: pd.DataFrame) -> Figure:
         _plot_ratios(steps, runs, "steps_ratio")
         steps.set_ylabel("steps to SGD's final loss\nover SGD's steps to it")
         _plot_spikes(spikes, runs)
-        _plot_classes(classes, runs, axis, shifts)
+        _plot_classes(classes, runs, axis, slots)
         axis.finish(spikes, None)
         for panel in (final, steps, classes):
             axis.finish(panel, label)
@@ -116,11 +118,11 @@ def _plot_curves(axes: Axes, rows: pd.DataFrame, axis: ValueAxis) -> None:
     label_log_axis(axes, "y")
 
 
-def _shifts(axis: ValueAxis, methods: list[str]) -> dict[str, float]:
-    """Where each method stands beside a value, as a share of the axis."""
+def _slots(axis: ValueAxis, methods: list[str]) -> dict[str, tuple[float, float]]:
+    """Where each method begins and ends beside a value, as shares of the axis."""
     width = min(GROUP_WIDTH, GROUP_SHARE * axis.least_distance())
-    places = (np.arange(len(methods)) + 0.5) / len(methods) - 0.5
-    return dict(zip(methods, width * places, strict=True))
+    edges = width * (np.arange(len(methods) + 1) / len(methods) - 0.5)
+    return dict(zip(methods, pairwise(edges.tolist()), strict=True))
 
 
 def _plot_ratios(axes: Axes, runs: pd.DataFrame, column: str) -> None:
@@ -154,12 +156,10 @@ def _diverged_as_infinite(runs: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _plot_classes(
-    axes: Axes, runs: pd.DataFrame, axis: ValueAxis, shifts: dict[str, float]
+    axes: Axes, runs: pd.DataFrame, axis: ValueAxis, slots: dict[str, tuple[float, float]]
 ) -> None:
-    half = min(shifts.values(), default=0.0) or -GROUP_WIDTH / 4
-    half = abs(half) if len(shifts) == 1 else abs(np.diff(sorted(shifts.values()))[0]) / 2
     for (value, method), own in runs.groupby(["value", "method"], sort=False):
-        left, right = (axis.position(as_value(value), shifts[str(method)] + d) for d in (-half, half))
+        left, right = (axis.position(as_value(value), shift) for shift in slots[str(method)])
         bottom = 0.0
         for name, look in CLASSES.items():
             share = float((own["stability"] == name).mean())
@@ -178,7 +178,12 @@ def _plot_classes(
 def _handles(table: pd.DataFrame) -> list[Any]:
     handles: list[Any] = [*point_handles(list(table["method"].unique())), seed_handle("o")]
     for name, look in CLASSES.items():
-        patch = Patch(facecolor="0.35", edgecolor="0.35", label=f"share that was {name}" if name == "unstable" else "share that diverged", **look)
+        patch = Patch(
+            facecolor="0.35",
+            edgecolor="0.35",
+            label=CLASS_LABELS[name],
+            **look,
+        )
         handles.append(patch)
     never = point_handles([m for m in table["method"].unique() if m != "sgd"][:1])
     for handle in never:

@@ -156,7 +156,8 @@ def _plot_curves(axes: Axes, rows: pd.DataFrame, column: str, *, log: bool) -> N
 
 
 def _shown(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["steps_after_switch"] >= -SHOWN_BEFORE * rows["steps_after_switch"].max()]
+    steps = rows["steps_after_switch"]
+    return rows.loc[steps >= -SHOWN_BEFORE * steps.max()]
 
 
 def _last_high(rows: pd.DataFrame) -> Callable[[int], float]:

@@ -128,9 +128,7 @@ def _with_sgd(rows: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     return curve_ratios(both, sgd="reference")
 
 
-def _plot_path(
-    panel: Axes, points: pd.DataFrame, path: str, axis: ValueAxis, *, last: int
-) -> None:
+def _plot_path(panel: Axes, points: pd.DataFrame, path: str, axis: ValueAxis, *, last: int) -> None:
     for alpha, of_alpha in points.groupby("alpha"):
         style = {"color": axis.colours()[as_value(alpha)], "linewidth": 1.2}
         draw_curve(panel, of_alpha, "ratio", log=True, seeds=False, **style)
@@ -156,14 +154,14 @@ def _plot_final(axes: Axes, rows: pd.DataFrame, paths: dict[str, pd.DataFrame]) 
     axes.set(yscale="log", ylabel="final training loss\nover SGD's")
     shifts = APART * np.linspace(-1, 1, len(paths))
     pairs = run_pairs(rows)
-    # SGD where it did not diverge, which the ratio to itself does not say.
+    # The ratio of SGD to itself does not say where it diverged.
     pairs["final_ratio"] = pairs["final_ratio"].mask(pairs["stability"] == "diverged", np.inf)
     parts = []
     for (path, points), shift in zip(paths.items(), shifts, strict=True):
         alphas = points.drop_duplicates("method").set_index("method")["alpha"]
         own = pairs[pairs["method"].isin(alphas.index)]
-        alpha = own["method"].map(alphas)
-        parts.append(own.assign(alpha=alpha, x=alpha + shift, method=path))
+        own = own.assign(alpha=own["method"].map(alphas), method=path)
+        parts.append(own.assign(x=own["alpha"] + shift))
         draw_points(axes, parts[-1], "final_ratio", method=path)
     runs = pd.concat(parts, ignore_index=True)
     axes.axhline(1, **{**line_style("sgd"), "zorder": 1})

@@ -97,9 +97,7 @@ def _finish(axes: Axes, trials: pd.DataFrame, edges: pd.DataFrame) -> None:
         label_log_axis(axes, name)
 
 
-def _plot_search(
-    axes: Axes, trials: pd.DataFrame, edge: dict[Any, Any], *, shift: float
-) -> None:
+def _plot_search(axes: Axes, trials: pd.DataFrame, edge: dict[Any, Any], *, shift: float) -> None:
     """One method and seed: its trials, and its edge or an arrow to where it lies.
 
     A method that a quadratic finds stable at any learning rate stands at the right end.

@@ -143,7 +143,8 @@ def method_colour(method: str) -> str:
         return colour
     towards = DARKEST_SHADE if alpha < 0.5 else PALEST_SHADE
     share = abs(2 * alpha - 1) * abs(towards)
-    return to_hex([(1 - share) * part + share * (towards > 0) for part in to_rgb(colour)])
+    red, green, blue = ((1 - share) * part + share * (towards > 0) for part in to_rgb(colour))
+    return to_hex((red, green, blue))
 
 
 def method_marker(method: str) -> str:

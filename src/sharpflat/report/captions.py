@@ -123,8 +123,8 @@ def _stability(table: pd.DataFrame) -> Iterator[str]:
     counts = runs["stability"].value_counts()
     yield (
         f"Of {len(runs)} runs {counts.get('diverged', 0)} diverged and "
-        f"{counts.get('unstable', 0)} more were unstable. Colours are means over seeds; cells where "
-        "a seed diverged are grey."
+        f"{counts.get('unstable', 0)} more were unstable. Colours are means over seeds; cells "
+        "where a seed diverged are grey."
     )
 
 
