@@ -157,7 +157,8 @@ def _plot_curves(axes: Axes, rows: pd.DataFrame, column: str, *, log: bool) -> N
 
 def _shown(rows: pd.DataFrame) -> pd.DataFrame:
     steps = rows["steps_after_switch"]
-    return rows.loc[steps >= -SHOWN_BEFORE * steps.max()]
+    shown: pd.DataFrame = rows[steps >= -SHOWN_BEFORE * steps.max()]
+    return shown
 
 
 def _last_high(rows: pd.DataFrame) -> Callable[[int], float]:
