@@ -105,7 +105,11 @@ def test_shares_and_overlaps_stay_within_zero_and_one_however_far_seeds_are_apar
     frobenius, _, overlap, _ = plot_curvature_energy(apart).axes
     for axes in (frobenius, overlap):
         curves = [line for line in axes.get_lines() if len(line.get_xdata()) > 1]
-        drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in curves])
+        paths = [path for bars in axes.collections for path in bars.get_paths()]
+        drawn = np.concatenate(
+            [np.asarray(line.get_ydata(), float) for line in curves]
+            + [path.vertices[:, 1] for path in paths]
+        )
         assert drawn.min() >= 0
         assert drawn.max() <= 1
 

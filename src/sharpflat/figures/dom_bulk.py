@@ -46,7 +46,8 @@ WIDTHS = (1.0, 1.0, 1.0)
 #: How much is shown before the switch, as a share of what is after it: the start of training would
 #: hide what the methods do.
 SHOWN_BEFORE = 0.5
-#: For the same reason, the highest training loss there, over that at the switch.
+#: For the same reason, the highest training loss there, over that at the switch, up to the last
+#: record above it.
 HIGHEST_BEFORE = 1.3
 #: Least half height of a panel of ratios, so that rounding does not fill it.
 LEAST_RATIO_SPAN = 1.02
@@ -92,9 +93,8 @@ def plot_dom_bulk(table: pd.DataFrame) -> Figure:
 def _plot_losses(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set(yscale="log", ylabel=RELATIVE_LOSS)
     shown = _shown(rows)
-    shown = shown[shown["steps_after_switch"] > shown["seed"].map(_last_high(shown))]
     _plot_curves(axes, shown, "train_loss", log=True)
-    _finish_steps(axes, rows)
+    _finish_steps(axes, shown)
 
 
 def _plot_ratios(axes: Axes, rows: pd.DataFrame) -> None:
@@ -125,8 +125,9 @@ def _plot_ratios(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _plot_accuracies(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_ylabel("test accuracy")
-    _plot_curves(axes, _shown(rows), "test_accuracy", log=False)
-    last = _finish_steps(axes, rows)
+    shown = _shown(rows)
+    _plot_curves(axes, shown, "test_accuracy", log=False)
+    last = _finish_steps(axes, shown)
     dataset = dataset_of(rows)
     if dataset is None:
         return
@@ -156,8 +157,12 @@ def _plot_curves(axes: Axes, rows: pd.DataFrame, column: str, *, log: bool) -> N
 
 
 def _shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows but for those before the switch that are long ago or of a high loss."""
     steps = rows["steps_after_switch"]
-    shown: pd.DataFrame = rows[steps >= -SHOWN_BEFORE * steps.max()]
+    recent = rows[steps >= -SHOWN_BEFORE * steps.max()]
+    shown: pd.DataFrame = recent[
+        recent["steps_after_switch"] > recent["seed"].map(_last_high(recent))
+    ]
     return shown
 
 
@@ -169,9 +174,9 @@ def _last_high(rows: pd.DataFrame) -> Callable[[int], float]:
 
 
 def _finish_steps(axes: Axes, rows: pd.DataFrame) -> int:
-    last = int(rows["steps_after_switch"].max())
-    finish_steps(axes, STEPS_AFTER_SWITCH, first=-SHOWN_BEFORE * last, last=last)
-    return last
+    first, last = rows["steps_after_switch"].agg(["min", "max"])
+    finish_steps(axes, STEPS_AFTER_SWITCH, first=first, last=last)
+    return int(last)
 
 
 def _handles(table: pd.DataFrame) -> list[Line2D]:
