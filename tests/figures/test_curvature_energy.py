@@ -8,9 +8,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from sharpflat.analysis.intervals import mean_interval
 from sharpflat.figures.curvature_energy import MATRICES, MATRIX_LOOKS, plot_curvature_energy
-from sharpflat.figures.style import METHOD_COLOURS, METHOD_MARKERS
+from sharpflat.figures.style import METHOD_COLOURS, METHOD_MARKERS, SEED_LINE, method_marker
 
 SHARES = {"hessian": 0.8, "ggn": 0.9, "functional_hessian": 0.1}
 SWITCH = {0: 100, 1: 150}
@@ -64,7 +63,7 @@ def _line(axes: Axes, colour: str, method: str) -> Line2D:
         line
         for line in axes.get_lines()
         if line.get_color() == colour and line.get_marker() == METHOD_MARKERS[method]
-    ]
+    ]  # the mean: seeds have no markers
     return line
 
 
@@ -81,16 +80,43 @@ def test_shares_are_means_over_seeds(table: pd.DataFrame) -> None:
     assert all(line.get_color() != functional for line in trace.get_lines())
 
 
-def test_bars_are_the_probes_errors_and_bands_the_seeds_intervals(table: pd.DataFrame) -> None:
+def test_bars_are_the_probes_errors_and_seeds_are_thin_lines(table: pd.DataFrame) -> None:
     frobenius = plot_curvature_energy(table[table["method"] == "sgd"]).axes[0]
     heights = [
         np.ptp(path.vertices[:, 1])
         for collection in frobenius.collections
         for path in collection.get_paths()
     ]
-    low, high = mean_interval([0.8, 0.82])
     bar = 2 * 0.03 * np.sqrt(2) / 2  # of the mean of two independent estimates
-    assert sorted(set(np.round(heights, 9))) == pytest.approx(sorted([bar, high - low]))
+    assert set(np.round(heights, 9)) == {round(bar, 9)}
+    colour = MATRIX_LOOKS["hessian"]["color"]
+    thin = [line for line in frobenius.get_lines() if line.get_color() == colour]
+    thin = [line for line in thin if line.get_linewidth() == SEED_LINE["linewidth"]]
+    assert [line.get_ydata().tolist() for line in thin] == [
+        pytest.approx([share] * 3) for share in (0.8, 0.82)
+    ]
+
+
+def test_shares_and_overlaps_stay_within_zero_and_one_however_far_seeds_are_apart(
+    table: pd.DataFrame,
+) -> None:
+    apart = table.assign(frobenius_share=table["seed"], overlap=table["seed"])
+    apart = apart.assign(frobenius_share_se=0.0)
+    frobenius, _, overlap, _ = plot_curvature_energy(apart).axes
+    for axes in (frobenius, overlap):
+        curves = [line for line in axes.get_lines() if len(line.get_xdata()) > 1]
+        paths = [path for bars in axes.collections for path in bars.get_paths()]
+        drawn = np.concatenate(
+            [np.asarray(line.get_ydata(), float) for line in curves]
+            + [path.vertices[:, 1] for path in paths]
+        )
+        assert drawn.min() >= 0
+        assert drawn.max() <= 1
+
+
+def test_a_trace_share_before_the_switch_does_not_stretch_the_panel(table: pd.DataFrame) -> None:
+    table.loc[table["method"].eq("before_switch"), "trace_share"] = 40.0
+    assert plot_curvature_energy(table).axes[1].get_ylim()[1] < 1.2
 
 
 def test_the_overlap_is_drawn_once_a_method_in_its_colour(table: pd.DataFrame) -> None:
@@ -131,8 +157,20 @@ def test_a_run_that_diverged_leaves_its_seeds_as_single_lines(table: pd.DataFram
     table.loc[lost, "status"] = "diverged"
     table = table[~(lost & table["steps_after_switch"].eq(100))]
     overlap = plot_curvature_energy(table).axes[2]
-    own = [line for line in overlap.get_lines() if line.get_color() == METHOD_COLOURS["bulk_sgd"]]
+    colour = METHOD_COLOURS["bulk_sgd"]
+    own = [line for line in overlap.get_lines() if line.get_color() == colour]
     curves = [line for line in own if len(line.get_xdata()) > 1]
     assert [line.get_xdata().tolist() for line in curves] == [[0, 50, 100], [0, 50]]
     (cross,) = [line for line in own if line.get_marker() == "x"]
     assert list(cross.get_xdata()) == [50]
+
+
+def test_a_point_of_a_path_is_drawn_and_named(table: pd.DataFrame) -> None:
+    path = table[table["method"] == "bulk_sgd"].assign(method="sgd_to_bulk(0.9)")
+    figure = plot_curvature_energy(pd.concat([table, path]))
+    colour = MATRIX_LOOKS["hessian"]["color"]
+    markers = {line.get_marker() for line in figure.axes[0].get_lines()}
+    assert method_marker("sgd_to_bulk(0.9)") in markers
+    assert _line(figure.axes[0], colour, "bulk_sgd")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "SGD to Bulk, α = 0.9" in labels

@@ -1,4 +1,4 @@
-"""Curves over seeds. Oracle: means by hand, and the intervals of the analysis step by step."""
+"""Curves over seeds. Oracle: means by hand."""
 
 import math
 from collections.abc import Callable
@@ -9,15 +9,14 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from sharpflat.analysis.intervals import geometric_mean_interval, mean_interval
 from sharpflat.figures.curves import (
     draw_curve,
     draw_seeds,
     mark_divergence,
-    over_seeds,
+    mean_over_seeds,
     relative_to_switch,
 )
-from sharpflat.figures.style import DIVERGED
+from sharpflat.figures.style import DIVERGED, SEED_LINE
 
 Make = Callable[..., pd.DataFrame]
 STYLE = {"color": "#0072b2", "linestyle": "solid"}
@@ -34,14 +33,34 @@ def _crosses(axes: Axes) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_intervals_of_many_steps_are_those_of_each_step(log: bool) -> None:
+def test_means_of_many_steps_are_those_of_each_step(
+    trajectory: Make, as_read: Make, log: bool
+) -> None:
     values = np.random.default_rng(0).uniform(1, 2, (4, 3))
-    centre, low, high = over_seeds(values, log=log)
-    interval = geometric_mean_interval if log else mean_interval
-    for step, sample in enumerate(values):
-        assert (low[step], high[step]) == pytest.approx(interval(sample))
-        mean = math.exp(np.log(sample).mean()) if log else sample.mean()
-        assert centre[step] == pytest.approx(mean)
+    table = as_read([trajectory("sgd", values[:, seed], seed=seed) for seed in range(3)])
+    steps, means = mean_over_seeds(table, "train_loss", x="steps_after_switch", log=log)
+    assert steps.tolist() == [0, 10, 20, 30]
+    expected = np.exp(np.log(values).mean(axis=1)) if log else values.mean(axis=1)
+    assert means == pytest.approx(expected)
+
+
+def test_a_column_that_is_recorded_less_often_is_one_line_without_breaks(
+    axes: Axes, trajectory: Make, as_read: Make
+) -> None:
+    """Eigenvalues stand on every second record, of the seeds in opposite phases."""
+    losses, nothing = [1.0, 0.9, 0.8, 0.7, 0.6], math.nan
+    table = as_read(
+        [
+            trajectory("sgd", losses, seed=0, eigenvalue_1=[4, nothing, 6, nothing, 8]),
+            trajectory("sgd", losses, seed=1, eigenvalue_1=[nothing, 5, nothing, 7, 8]),
+        ]
+    )
+    draw_curve(axes, table, "eigenvalue_1", **STYLE)
+    first, second, mean = axes.get_lines()
+    assert first.get_xdata().tolist() == [0, 20, 40]
+    assert second.get_xdata().tolist() == [10, 30, 40]
+    assert mean.get_xdata().tolist() == [10, 20, 30, 40]  # where both seeds have been measured
+    assert mean.get_ydata() == pytest.approx([5, 6, 7, 8])
 
 
 def test_losses_are_divided_by_that_of_the_same_run_at_its_switch(
@@ -59,25 +78,26 @@ def test_losses_are_divided_by_that_of_the_same_run_at_its_switch(
     assert relative.tolist() == pytest.approx(expected, nan_ok=True)
 
 
-def test_one_seed_has_an_interval_of_width_zero() -> None:
-    centre, low, high = over_seeds(np.array([[2.0], [3.0]]), log=False)
-    assert centre.tolist() == low.tolist() == high.tolist() == [2.0, 3.0]
-
-
-def test_the_mean_is_drawn_where_every_seed_has_a_record(
+def test_every_seed_is_a_thin_line_and_their_mean_stands_where_all_of_them_go(
     axes: Axes, trajectory: Make, as_read: Make
 ) -> None:
     table = as_read(
         [trajectory("sgd", [8, 4, 2, 1], seed=0), trajectory("sgd", [2, 1, 0.5], seed=1)]
     )
     draw_curve(axes, table, "train_loss", log=True, **STYLE)
-    (line,) = axes.get_lines()
-    assert line.get_xdata().tolist() == [0, 10, 20]
-    assert line.get_ydata() == pytest.approx([4, 2, 1])
-    (band,) = axes.collections
-    edges = band.get_paths()[0].vertices[:, 1]
-    assert edges.max() == pytest.approx(geometric_mean_interval([8, 2])[1])
-    assert edges.min() == pytest.approx(geometric_mean_interval([2, 0.5])[0])
+    *seeds, mean = axes.get_lines()
+    assert [line.get_ydata().tolist() for line in seeds] == [[8, 4, 2, 1], [2, 1, 0.5]]
+    assert {line.get_linewidth() for line in seeds} == {SEED_LINE["linewidth"]}
+    assert mean.get_linewidth() > SEED_LINE["linewidth"]
+    assert mean.get_xdata().tolist() == [0, 10, 20]
+    assert mean.get_ydata() == pytest.approx([4, 2, 1])
+    assert not axes.collections  # no band
+
+
+def test_the_mean_may_stand_alone(axes: Axes, trajectory: Make, as_read: Make) -> None:
+    table = as_read([trajectory("sgd", [1, 0.5], seed=seed) for seed in (0, 1)])
+    draw_curve(axes, table, "train_loss", seeds=False, **STYLE)
+    assert len(axes.get_lines()) == 1
 
 
 def test_seeds_stand_alone_where_one_diverged_and_its_end_is_a_cross(
@@ -94,7 +114,6 @@ def test_seeds_stand_alone_where_one_diverged_and_its_end_is_a_cross(
     mark_divergence(axes, table, "train_loss", color="k")
     lines = [line for line in axes.get_lines() if line.get_marker() == "None"]
     assert [list(line.get_ydata()) for line in lines] == [[1, 0.5, 0.25, 0.125], [1, 0.5, 80]]
-    assert not axes.collections  # no band
     high = axes.get_ylim()[1]
     assert high < 2  # the finished run can still be read
     assert _crosses(axes) == [(20, pytest.approx(high))]

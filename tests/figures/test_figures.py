@@ -3,7 +3,7 @@
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,29 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from sharpflat.figures import FIGURES
-from sharpflat.figures.style import save
+from sharpflat.figures.style import method_label, save
 
 Make = Callable[..., pd.DataFrame]
 SOURCE = Path(__file__).parents[2] / "src"
 TASKS, LOSSES = ("mnist_mlp", "cifar10_cnn", "sst2_transformer"), ("mse", "cross_entropy")
 #: Of the figures that train; ``eigensolver_cost`` and ``curvature_energy`` have tests of their own.
+NAMED, POINTS = (
+    ["sgd", "dom_sgd", "bulk_sgd"],
+    ["sgd_to_bulk(0.9)", "sgd_to_bulk(0.5)", "convex(1)"],
+)
 METHODS = {
-    "dom_bulk": ["sgd", "dom_sgd", "bulk_sgd"],
+    "dom_bulk": NAMED,
     "alignment": ["sgd"],
-    "generalization": ["sgd", "dom_sgd", "bulk_sgd"],
+    "generalization": NAMED,
+    "stability_edge": ["sgd", "bulk_sgd", "sgd_to_bulk(0.9)"],
     "interpolation": ["sgd", "dom_sgd", "bulk_sgd", "sgd_to_bulk(0.5)", "convex(0)", "convex(1)"],
     "stability_map": ["sgd_to_bulk(0)", "sgd_to_bulk(0.5)", "sgd_to_bulk(1)"],
 }
 VARIED: dict[str, tuple[str, list[Any]]] = {
-    "ablation_lr": ("learning_rate", [0.001, 0.003, 0.01, 0.03, 0.06, 0.12]),
+    "ablation_lr": ("learning_rate", [0.003, 0.01, 0.03, 0.06, 0.066, 0.073, 0.08, 0.12]),
     "ablation_batch_size": ("batch_size", [10, 50, 200, 1000]),
     "ablation_k": ("k", [1, 5, 10, 20, 40]),
     "ablation_refresh": ("refresh", [1, 10, 50, 200, "adaptive"]),
@@ -36,15 +42,20 @@ VARIED: dict[str, tuple[str, list[Any]]] = {
     "ablation_switch": ("switch_step", [500, 2000, 8000]),
     "ablation_width": ("width", [50, 100, 200, 400]),
     "stability_map": ("learning_rate", [0.003, 0.01, 0.03, 0.06, 0.12, 0.25]),
+    "stability_edge": ("learning_rate", [0.01, 0.03, 0.06, 0.12, 0.25]),
 }
+#: Figures whose legend has an entry a method; that of the interpolation has one a path.
+WITH_METHODS = ["dom_bulk", "generalization", "stability_edge", "ablation_lr", "ablation_refresh"]
 
 
 @pytest.fixture
 def table(trajectory: Make, as_read: Make) -> Make:
     """Makes the table of a figure over some tasks and losses; one run in seven diverges."""
 
-    def make(name: str, tasks: tuple[str, ...], losses: tuple[str, ...]) -> pd.DataFrame:
-        methods = METHODS.get(name, ["sgd", "bulk_sgd"])
+    def make(
+        name: str, tasks: tuple[str, ...], losses: tuple[str, ...], more: Sequence[str] = ()
+    ) -> pd.DataFrame:
+        methods = [*METHODS.get(name, ["sgd", "bulk_sgd"]), *more]
         setting, values = VARIED.get(name, (None, [None]))
         cells = product(tasks, losses, values, methods, (0, 1, 2))
         runs = [
@@ -58,22 +69,50 @@ def table(trajectory: Make, as_read: Make) -> Make:
             changes["status"] = "diverged" if diverged else "finished"
             final = math.nan if diverged else 0.3 + 0.01 * number / (1 + number)
             runs.append(trajectory(method, [1.0, 0.6 + 0.1 * seed, final], **changes))
-        return as_read(runs)
+        read = as_read(runs).assign(dataset="mnist5k", num_parameters=199210)
+        return _trials(read) if name == "stability_edge" else read
 
     return make
+
+
+def _trials(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs as a search for the edge lists them, a row each."""
+    runs = table[(table["method"] != "before_switch") & (table["steps_after_switch"] == 0)]
+    unstable = runs["learning_rate"].where(runs["learning_rate"] < 0.1).isna()
+    stability = unstable.map({True: "unstable", False: "stable"})
+    return runs.assign(
+        stability=stability.mask(runs["status"] == "diverged", "diverged"),
+        eigenvalue_dominant=50.0 - runs["seed"],
+        eigenvalue_bulk=10.0 + runs["seed"],
+    )
 
 
 def test_the_figures_are_those_of_the_study() -> None:
     assert set(FIGURES) == {*METHODS, *VARIED, "curvature_energy", "eigensolver_cost"}
 
 
-@pytest.mark.parametrize("name", [*METHODS, *(name for name in VARIED if name not in METHODS)])
+@pytest.mark.parametrize("name", [*METHODS, "ablation_k", "ablation_hessian_samples"])
 def test_nothing_overlaps_or_leaves_the_page(name: str, table: Make, tmp_path: Path) -> None:
     _check_layout(FIGURES[name](table(name, TASKS[:1], LOSSES[:1])), tmp_path)
 
 
+@pytest.mark.parametrize("name", WITH_METHODS)
+def test_points_of_paths_have_looks_and_entries_of_their_own(
+    name: str, table: Make, tmp_path: Path
+) -> None:
+    figure = FIGURES[name](table(name, TASKS[:1], LOSSES[:1], more=POINTS))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    methods = dict.fromkeys([*METHODS.get(name, ["sgd", "bulk_sgd"]), *POINTS])
+    assert {method_label(method) for method in methods} <= set(labels)
+    handles = [h for h in figure.legends[0].legend_handles if h.get_label() in labels]
+    looks = {h.get_label(): h.get_color() for h in handles if isinstance(h, Line2D)}
+    colours = [looks[method_label(method)] for method in methods]
+    assert len(set(colours)) == len(colours)
+    _check_layout(figure, tmp_path)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*METHODS, "ablation_lr", "ablation_refresh"])
+@pytest.mark.parametrize("name", [*METHODS, "ablation_refresh"])
 def test_nor_on_a_page_of_all_tasks_and_losses(name: str, table: Make, tmp_path: Path) -> None:
     _check_layout(FIGURES[name](table(name, TASKS, LOSSES)), tmp_path)
 

@@ -6,7 +6,14 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from sharpflat.figures.grid import finish_steps, is_lowest, loss_pairs, one_panel_each, one_row_each
+from sharpflat.figures.grid import (
+    blocks,
+    finish_steps,
+    is_lowest,
+    loss_pairs,
+    one_panel_each,
+    one_row_each,
+)
 from sharpflat.figures.style import COLUMN_WIDTH, PAGE_WIDTH
 
 Make = Callable[..., pd.DataFrame]
@@ -46,11 +53,19 @@ def test_one_task_and_loss_is_one_row(trajectory: Make) -> None:
     assert len(groups) == 1
 
 
-def test_every_task_and_loss_has_a_row_and_its_last_panel_may_be_two(table: pd.DataFrame) -> None:
-    figure, groups = one_row_each(table, (2.0, 1.0), split_last=True)
-    assert [_cell(panel) for panel in groups[1][1]] == [(2, 0), (2, 1), (3, 1)]
-    assert [is_lowest(panel) for panel in groups[3][1]] == [True, False, True]
-    assert len(figure.axes) == 4 * 3
+def test_every_task_and_loss_has_a_row(table: pd.DataFrame) -> None:
+    figure, groups = one_row_each(table, (2.0, 1.0))
+    assert [_cell(panel) for panel in groups[1][1]] == [(1, 0), (1, 1)]
+    assert [is_lowest(panel) for panel in groups[3][1]] == [True, True]
+    assert len(figure.axes) == 4 * 2
+
+
+def test_or_a_block_of_two_rows_with_its_last_panel_split(table: pd.DataFrame) -> None:
+    figure, groups = blocks(table)
+    assert [_cell(panel) for panel in groups[1][1]] == [(4, 0), (4, 1), (6, 0), (6, 1), (7, 1)]
+    assert len(figure.axes) == 4 * 5
+    titles = [panel.get_title(loc="left") for panel in groups[0][1]]
+    assert titles == ["MLP, MNIST-5k, MSE", "", "", "", ""]
 
 
 def test_rows_of_a_group_are_of_its_task_and_loss_alone(table: pd.DataFrame) -> None:

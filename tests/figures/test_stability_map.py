@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from sharpflat.figures.stability_map import ALL_DIVERGED, BULK_EDGE, plot_stability_map
+from sharpflat.figures.stability_map import BULK_EDGE, DIVERGED_CELL, plot_stability_map
 
 Make = Callable[..., pd.DataFrame]
 RATES, ALPHAS = (0.25, 0.5, 1.0, 4.0), (0, 0.5, 1)
@@ -52,7 +52,14 @@ def test_unstable_cells_are_hatched_and_say_how_many_diverged(table: pd.DataFram
     assert set(texts) == set(cells) - stable
     assert texts[0, 1] == "1/2"
     assert texts[3, 0] == "2/2"
-    assert cells[3, 0].get_facecolor()[:3] == pytest.approx([float(ALL_DIVERGED)] * 3)
+    assert cells[3, 0].get_facecolor()[:3] == pytest.approx([float(DIVERGED_CELL)] * 3)
+
+
+def test_a_cell_where_any_seed_diverged_is_grey_and_has_no_colour_of_the_others(
+    table: pd.DataFrame,
+) -> None:
+    cells = _cells(plot_stability_map(table).axes[0])
+    assert cells[0, 1].get_facecolor()[:3] == pytest.approx([float(DIVERGED_CELL)] * 3)
 
 
 def test_edges_pass_where_the_quadratic_model_puts_them(table: pd.DataFrame) -> None:

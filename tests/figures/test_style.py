@@ -4,9 +4,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
 
 from sharpflat.figures.dom_bulk import plot_dom_bulk
 from sharpflat.figures.style import (
@@ -17,8 +19,10 @@ from sharpflat.figures.style import (
     label_log_axis,
     legend_below,
     line_style,
+    method_colour,
     method_handles,
     method_label,
+    method_marker,
     save,
 )
 from sharpflat.methods import PATHS, POINTS
@@ -36,9 +40,24 @@ def test_every_method_has_a_colour_and_a_marker_and_dashes_of_its_own() -> None:
     assert len(labels) == len(POINTS) + len(PATHS)
 
 
-def test_points_of_a_path_look_alike() -> None:
-    assert line_style("convex(0.25)") == line_style("convex(0.75)")
-    assert line_style("convex(0.25)")["color"] == METHOD_COLOURS["convex"]
+def test_points_of_a_path_share_dashes_and_marker_and_go_from_dark_to_pale() -> None:
+    points = [f"convex({alpha})" for alpha in (0, 0.25, 0.5, 0.9, 1)]
+    lightness = [np.dot(to_rgb(method_colour(name)), (0.299, 0.587, 0.114)) for name in points]
+    assert (np.diff(lightness) > 0.03).all()
+    assert method_colour("convex(0.5)") == method_colour("convex") == METHOD_COLOURS["convex"]
+    assert {method_marker(name) for name in points} == {METHOD_MARKERS["convex"]}
+    dashes = [line_style(name)["linestyle"] for name in points]
+    assert dashes == [line_style("convex")["linestyle"]] * len(points)
+    assert [method_label(name) for name in points][3:] == [
+        "Dom to Bulk, α = 0.9",
+        "Dom to Bulk, α = 1",
+    ]
+
+
+def test_no_two_methods_have_the_same_colour() -> None:
+    points = [f"{path}({alpha})" for path in PATHS for alpha in (0.1, 0.5, 0.9)]
+    colours = [method_colour(name) for name in [*STEMS, *points] if not name.endswith("(0.5)")]
+    assert len(set(colours)) == len(colours)
 
 
 def test_crosses_are_explained_only_where_a_run_diverged(trajectory: Make) -> None:
@@ -46,7 +65,7 @@ def test_crosses_are_explained_only_where_a_run_diverged(trajectory: Make) -> No
     assert [handle.get_label() for handle in method_handles(finished)] == ["SGD"]
     diverged = pd.concat([finished, trajectory("bulk_sgd", [1.0, 9.0], status="diverged")])
     labels = [handle.get_label() for handle in method_handles(diverged)]
-    assert labels == ["SGD", "Bulk-SGD", "end of a run that diverged"]
+    assert labels == ["SGD", "Bulk-SGD", "a run that diverged"]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +91,15 @@ def test_log_axes_have_plain_numbers_on_any_range(
         if low * 0.999 <= place <= high * 1.001
     ]
     assert shown == labels
+
+
+def test_every_tick_of_a_log_axis_has_a_number() -> None:
+    axes = plt.figure().add_subplot()
+    axes.set(yscale="log", ylim=(0.75, 0.86))
+    label_log_axis(axes, "y")
+    axes.figure.draw_without_rendering()
+    assert len(axes.get_yticks(minor=True)) == 0
+    assert all(text.get_text() for text in axes.get_yticklabels())
 
 
 def test_a_narrow_figure_has_a_narrow_legend(trajectory: Make) -> None:

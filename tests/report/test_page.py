@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -60,15 +61,15 @@ def _folder(place: Path, summary: dict[str, Any]) -> Path:
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     statistics = {
-        "claim": ["C1", "C1"],
-        "figure": ["alignment", "alignment"],
-        "statistic": ["mnist_mlp, mse: alignment", "all: <alignment>"],
-        "estimate": [0.93, float("nan")],
-        "ci_low": [0.92, float("nan")],
-        "ci_high": [0.94, float("nan")],
-        "n": [3, 3],
-        "threshold": [0.9, float("nan")],
-        "verdict": ["not reproduced", "partly"],
+        "claim": ["C7", "C7", "C7"],
+        "figure": ["curvature_*", "curvature_energy", "curvature_energy"],
+        "statistic": ["all: share", "mnist_mlp, mse: <share>", "sst2_transformer, mse: lacking"],
+        "estimate": [0.93, math.inf, math.nan],
+        "ci_low": [0.92, 0.9, math.nan],
+        "ci_high": [0.94, math.inf, math.nan],
+        "n": [3, 3, 0],
+        "threshold": [0.9, 0.9, 0.9],
+        "verdict": ["partly", "not reproduced", "inconclusive"],
     }
     pd.DataFrame(statistics).to_csv(tmp_path / "claims.csv", index=False)
     energy = {
@@ -113,32 +114,72 @@ def test_the_page_holds_figures_verdicts_and_provenance_and_needs_no_other_file(
     assert all(source.startswith(("data:", "#")) for source in links.sources)
     assert f"base64,{base64.b64encode(PNG).decode()}" in text
     assert 'class="verdict not-reproduced">not reproduced<' in text
-    assert "all: &lt;alignment&gt;" in text
-    assert "0.88 of H, 0.89 of G, 0.02 of F; overlap of the eigenspaces 0.97" in text
+    assert "&lt;share&gt;" in text
+    assert "MLP, MNIST-5k, MSE: 0.88 of H, 0.89 of G, 0.02 of F; overlap 0.97" in text
     assert "limit of products 3 times, first at step 40" in text
     assert "four images differ" in text
+
+
+def test_verdicts_come_first_then_figures_then_the_table_of_claims(page: Path) -> None:
+    text = page.read_text()
+    places = [text.index(f'id="{name}"') for name in ("verdicts", "figures", "claims", "runs")]
+    assert places == sorted(places)
+    assert "C7 curvature energy concentrates" in text[places[0] : places[1]]
+    assert "share: 0.93 [0.92 to 0.94], n&nbsp;=&nbsp;3" in text[places[0] : places[1]]
+
+
+def test_claims_stand_beside_their_figure_and_what_was_not_measured_is_folded_away(
+    page: Path,
+) -> None:
+    text = page.read_text()
+    figures, claims = text.index('id="figures"'), text.index('id="claims"')
+    beside = text[figures:claims]
+    assert "&lt;share&gt;: <span" in beside
+    assert "∞ [0.9 to ∞]" in beside
+    assert "lacking" not in beside
+    folded = text[text.index("Not measured in this tier: 1 rows") :]
+    assert "lacking" in folded
+    assert "lacking" not in text[claims : text.index("Not measured in this tier")]
+    assert '<a href="#curvature_energy">curvature_*</a>' in text
+
+
+#: In a page of this width, texts and pictures that leave it; a narrow window has no such width.
+CUT = """<script>addEventListener("load", () => {
+  document.documentElement.style.width = "WIDTHpx";
+  const cut = [...document.querySelectorAll("body *")].filter(
+    e => e.getBoundingClientRect().width && e.getBoundingClientRect().right > WIDTH + 0.5);
+  document.title = "width " + document.documentElement.clientWidth + " cut " + cut.length;
+});</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [360, 1280, 1920])
+def test_a_browser_cuts_nothing_off(page: Path, tmp_path: Path, width: int) -> None:
+    """Oracle: the boxes that headless Chromium lays out."""
+    text = page.read_text().replace("lacking", "a_name_without_any_place_to_break_it" * 3)
+    probe = tmp_path / "probe.html"
+    probe.write_text(text.replace("</body>", CUT.replace("WIDTH", str(width)) + "</body>"))
+    title = re.search(r"<title>([^<]*)", _shown(probe, tmp_path, width))
+    assert title is not None
+    assert title[1].endswith("cut 0")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_a_browser_shows_the_figures_and_the_verdicts(page: Path, tmp_path: Path) -> None:
     """Oracle: the document that headless Chromium builds from the file."""
-    options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
-    shown = subprocess.run(
-        [
-            str(CHROMIUM),
-            *options,
-            f"--user-data-dir={tmp_path / 'browser'}",
-            "--dump-dom",
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    ).stdout
-    assert len(re.findall(r"<figure id=", shown)) == 1
+    shown = _shown(page, tmp_path, 1280)
+    assert len(re.findall(r"<section class=\"figure", shown)) == 1
     assert "not reproduced" in shown
     assert "partly" in shown
+
+
+def _shown(page: Path, folder: Path, width: int) -> str:
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
+    command = [str(CHROMIUM), *options, "--disable-component-update", "--disable-sync"]
+    command += [f"--user-data-dir={folder / 'browser'}", f"--window-size={width},1000"]
+    command += ["--dump-dom", page.as_uri()]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return process.stdout
 
 
 def test_times_add_up_over_the_runs_of_a_method() -> None:
@@ -168,4 +209,4 @@ def test_every_alarm_has_its_words() -> None:
 
 
 def test_an_unknown_figure_has_no_caption() -> None:
-    assert caption("of_my_own", pd.DataFrame()) == ""
+    assert caption("of_my_own", pd.DataFrame()) == []

@@ -12,6 +12,7 @@ from sharpflat.figures.dom_bulk import plot_dom_bulk
 from sharpflat.figures.eigensolver_cost import plot_eigensolver_cost
 from sharpflat.figures.generalization import plot_generalization
 from sharpflat.figures.interpolation import plot_interpolation
+from sharpflat.figures.stability_edge import plot_stability_edge
 from sharpflat.figures.stability_map import plot_stability_map
 
 #: A figure's name and how it is drawn from its table.
@@ -27,6 +28,7 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "ablation_width": plot_ablation,
     "interpolation": plot_interpolation,
     "stability_map": plot_stability_map,
+    "stability_edge": plot_stability_edge,
     "curvature_energy": plot_curvature_energy,
     "generalization": plot_generalization,
     "eigensolver_cost": plot_eigensolver_cost,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from sharpflat.figures.style import (
     divergence_handles,
     label_log_axis,
     legend_below,
+    seed_handle,
 )
 
 #: The lines of the two panels, by the names that the legend gives them.
@@ -30,11 +32,19 @@ EIGENVALUES: dict[str, dict[str, Any]] = {
     r"$\lambda_k$": {"color": "#cc4c02", "linestyle": dashed((4, 1.5))},
     r"$\lambda_{k+1}$, an estimate from below": {"color": "#fe9929", "linestyle": dashed((1, 1))},
 }
-SWITCH: dict[str, Any] = {"color": "0.6", "linewidth": 0.6}
+RANDOM: dict[str, Any] = {"color": "0.45", "linewidth": 0.9, "linestyle": dashed((1, 1.5))}
+SWITCH: dict[str, Any] = {"color": "0.35", "linewidth": 0.8}
+MEAN_WIDTH = 1.1
+#: Height of the mark of a seed's switch, as a share of the panel.
+SWITCH_HEIGHT = 0.07
 
 
 def plot_alignment(table: pd.DataFrame) -> Figure:
-    """χ_k of the gradients and the leading eigenvalues along SGD, mean over seeds with bands.
+    """χ_k of the gradients and the leading eigenvalues along SGD.
+
+    Thin lines are seeds, thick ones their means, geometric for eigenvalues. Beside the alignments
+    stands what a random direction has, √(k/P): of the squared length of an isotropic vector of P
+    entries, k/P lies in any k-dimensional subspace on average.
 
     Args:
         table: As :func:`sharpflat.analysis.tables.figure_table` returns it, for SGD.
@@ -55,8 +65,10 @@ def plot_alignment(table: pd.DataFrame) -> Figure:
 def _plot_alignment(axes: Axes, rows: pd.DataFrame) -> None:
     columns = ("alignment", "batch_alignment")
     for column, style in zip(columns, GRADIENTS.values(), strict=True):
-        draw_curve(axes, rows, column, x="step", **style)
+        draw_curve(axes, rows, column, x="step", linewidth=MEAN_WIDTH, **style)
     axes.set(ylim=(0, 1.02), ylabel=r"alignment $\chi_k$")
+    if "num_parameters" in rows:
+        axes.axhline(math.sqrt(rows["k"].iloc[0] / rows["num_parameters"].iloc[0]), **RANDOM)
     for column, style in zip(columns, GRADIENTS.values(), strict=True):
         mark_divergence(axes, rows, column, x="step", color=style["color"])
 
@@ -67,7 +79,7 @@ def _plot_eigenvalues(axes: Axes, rows: pd.DataFrame) -> None:
     positive = rows.assign(**{column: rows[column].where(rows[column] > 0) for column in columns})
     axes.set(yscale="log", ylabel="Hessian eigenvalue")
     for column, style in zip(columns, EIGENVALUES.values(), strict=True):
-        draw_curve(axes, positive, column, x="step", log=True, **style)
+        draw_curve(axes, positive, column, x="step", log=True, linewidth=MEAN_WIDTH, **style)
     for column, style in zip(columns, EIGENVALUES.values(), strict=True):
         mark_divergence(axes, positive, column, x="step", color=style["color"])
     label_log_axis(axes, "y")
@@ -75,7 +87,7 @@ def _plot_eigenvalues(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _finish(panel: Axes, rows: pd.DataFrame) -> None:
     for step in rows.loc[rows["steps_after_switch"] == 0, "step"].unique():
-        panel.axvline(step, zorder=0, **SWITCH)
+        panel.axvline(step, ymax=SWITCH_HEIGHT, zorder=4, **SWITCH)
     finish_steps(panel, "steps of SGD", first=0, last=_last_step(rows))
 
 
@@ -87,7 +99,12 @@ def _last_step(rows: pd.DataFrame) -> int:
 
 
 def _handles(table: pd.DataFrame) -> list[Line2D]:
-    """Entries two by two: the legend is filled column by column."""
-    lines = {**GRADIENTS, **EIGENVALUES, "switch of a seed": SWITCH}
+    """A column for the alignments, one for the eigenvalues, one for the rest."""
+    alignments = dict(GRADIENTS)
+    if "num_parameters" in table:
+        alignments[r"random direction, $\sqrt{k/P}$"] = RANDOM
+    lines = {**alignments, **EIGENVALUES}
     handles = [Line2D([], [], label=label, **style) for label, style in lines.items()]
-    return handles + divergence_handles(table)
+    switch = Line2D([], [], color=SWITCH["color"], marker="|", markersize=6, linestyle="none")
+    switch.set_label("switch of a seed")
+    return [*handles, seed_handle(), switch, *divergence_handles(table)]

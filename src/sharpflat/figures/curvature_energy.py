@@ -9,14 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from sharpflat.analysis.tables import BEFORE_SWITCH
-from sharpflat.figures.curves import BAND, draw_curve, draw_seeds, mark_divergence, mark_switch
+from sharpflat.figures.curves import draw_curve, draw_seeds, mark_divergence, mark_switch
 from sharpflat.figures.grid import finish_steps, is_lowest, one_row_each
 from sharpflat.figures.style import (
-    METHOD_MARKERS,
     SERIES_COLOURS,
     STEPS_AFTER_SWITCH,
     apply_style,
@@ -24,6 +22,8 @@ from sharpflat.figures.style import (
     legend_below,
     line_style,
     method_label,
+    method_marker,
+    seed_handle,
 )
 
 WIDTHS = (1.0, 1.0, 1.0, 1.0)
@@ -38,7 +38,7 @@ MATRIX_LOOKS: dict[str, dict[str, Any]] = {
     "functional_hessian": {"color": SERIES_COLOURS[2], "fillstyle": "left"},
 }
 LINE: dict[str, Any] = {"linewidth": 1.0, "markersize": 3.2, "markeredgewidth": 0.8}
-SHARE_LIMITS = (0.0, 1.04)
+SHARE_LIMITS = (0.0, 1.02)
 
 
 def plot_curvature_energy(table: pd.DataFrame) -> Figure:
@@ -46,9 +46,10 @@ def plot_curvature_energy(table: pd.DataFrame) -> Figure:
 
     A row a task and loss: Frobenius share; trace share of H and G, since that of the indefinite F
     has no bounds; overlap of the top-k eigenspaces of H and G; Rayleigh quotients of H, G and F in
-    the top k eigenvectors of H at the last step. Means over seeds, bands their 95 % intervals, and
+    the top k eigenvectors of H at the last step. Thin lines are seeds, thick ones their means, and
     bars the standard errors of the random probes, propagated to the mean over seeds. Before the
-    switch every seed is a thin line of its own, since each has its switch elsewhere.
+    switch there are no means, since each seed has its switch elsewhere, and trace shares of H may
+    leave the panel: its trace can be close to zero there.
 
     Args:
         table: As :func:`sharpflat.analysis.tables.figure_table` returns it for a figure with
@@ -67,7 +68,7 @@ def plot_curvature_energy(table: pd.DataFrame) -> Figure:
             margin = 0.04 * (last - first)
             finish_steps(panel, STEPS_AFTER_SWITCH, first=first - margin, last=last + margin)
         frobenius.set(ylabel="Frobenius share", ylim=SHARE_LIMITS)
-        trace.set(ylabel="trace share", ylim=_around(trace.get_ylim(), SHARE_LIMITS))
+        trace.set(ylabel="trace share", ylim=_trace_limits(rows))
         overlap.set(ylabel="eigenspace overlap", ylim=SHARE_LIMITS)
     legend_below(figure, _handles(table), columns=4)
     return figure
@@ -125,23 +126,26 @@ def _plot_quotients(axes: Axes, rows: pd.DataFrame) -> None:
         look = {**_line(str(method)), **MATRIX_LOOKS[str(matrix)]}
         draw_curve(axes, own, "quotient", x="direction", **look)
     axes.axhline(0, color="0.6", linewidth=0.6, zorder=0)
-    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_ylabel("Rayleigh quotient")
     if is_lowest(axes):
         axes.set_xlabel("eigenvector of $H$")
 
 
-def _around(limits: tuple[float, float], wanted: tuple[float, float]) -> tuple[float, float]:
-    return min(limits[0], wanted[0]), max(limits[1], wanted[1])
+def _trace_limits(rows: pd.DataFrame) -> tuple[float, float]:
+    """From 0 to 1 and whatever comes after the switch: before it tr(H) may be close to zero."""
+    after = rows[(rows["method"] != BEFORE_SWITCH) & rows["matrix"].isin(MATRICES[:2])]
+    low, high = after["trace_share"].min(), after["trace_share"].max()
+    return min(1.05 * low, SHARE_LIMITS[0]), max(1.05 * high, SHARE_LIMITS[1])
 
 
 def _line(method: str) -> dict[str, Any]:
     """Dashes and marker of a method, without its colour: that says which matrix."""
     style = {key: value for key, value in line_style(method).items() if key != "color"}
-    return {**style, **LINE, "marker": METHOD_MARKERS[method]}
+    return {**style, **LINE, "marker": method_marker(method)}
 
 
-def _handles(table: pd.DataFrame) -> list[Line2D | Patch]:
+def _handles(table: pd.DataFrame) -> list[Line2D]:
     matrices = [
         Line2D([], [], label=MATRIX_LABELS[name], marker="o", **LINE, **MATRIX_LOOKS[name])
         for name in MATRICES
@@ -151,8 +155,6 @@ def _handles(table: pd.DataFrame) -> list[Line2D | Patch]:
         for name in table["method"].unique()
         if name != BEFORE_SWITCH
     ]
-    band = Patch(color="0.35", label="95 % interval over seeds", **BAND)
     bar = Line2D([], [], color="0.35", marker="|", markersize=7, linestyle="none")
     bar.set_label("± standard error of the probes")
-    before = Line2D([], [], color="0.35", linewidth=0.6, label="a seed before its switch")
-    return [*matrices, *methods, before, band, bar, *divergence_handles(table)]
+    return [*matrices, *methods, seed_handle(), bar, *divergence_handles(table)]

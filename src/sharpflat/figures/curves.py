@@ -1,4 +1,4 @@
-"""A quantity against the step, over seeds: its mean with an interval, and runs that diverged."""
+"""A quantity against the step: every seed as a thin line, their mean, and runs that diverged."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from scipy import stats
+from numpy.typing import NDArray
 
-from sharpflat.analysis.intervals import CONFIDENCE
-from sharpflat.figures.style import DIVERGED
+from sharpflat.figures.style import DIVERGED, SEED_LINE
 
-BAND: dict[str, Any] = {"alpha": 0.15, "linewidth": 0}
-SEED_LINE_WIDTH = 0.6
 #: Name of what :func:`relative_to_switch` makes of the training loss.
 RELATIVE_LOSS = "training loss,\nat the switch 1"
-#: How far above its first training loss a run that diverges is followed: it may end at a hundred
-#: times that, and on that scale nothing else could be read.
+#: How far above its first value a run that diverges is followed: it may end at a hundred times
+#: that, and on that scale nothing else could be read.
 FOLLOWED = 2.0
+
+Numbers = NDArray[np.float64]
 
 
 def relative_to_switch(rows: pd.DataFrame) -> pd.DataFrame:
@@ -40,45 +39,42 @@ def draw_curve(
     *,
     x: str = "steps_after_switch",
     log: bool = False,
-    band: bool = True,
+    seeds: bool = True,
     **line: Any,
 ) -> None:
-    """Draw the mean over seeds with its 95 % interval, at the steps that every seed has.
+    """Draw every seed as a thin line and, above them, their mean where all of them were measured.
 
-    Where a seed diverged, every seed is drawn by itself as a thin line: a mean over those that are
-    left would flatter the method, and one over all of them would be that of the one that blew up.
+    Where a seed diverged there is no mean: one over those that are left would flatter the method,
+    and one over all of them would be that of the one that blew up.
 
     Args:
         axes: Where to draw.
-        rows: Of one method, from a figure's table.
+        rows: Of one method, from a figure's table; rows without a value of the column are skipped,
+            since losses and eigenvalues are recorded at rhythms of their own.
         column: What to draw.
         x: Against which column.
         log: Whether the mean is geometric, as a log axis shows it.
-        band: Whether to draw the interval.
-        line: Colour and dashes.
+        seeds: Whether to draw the seeds where their mean can stand for them.
+        line: Colour, dashes and marker; the seeds are plain lines.
     """
-    if _diverged_seeds(rows):
+    diverged = bool(diverged_seeds(rows))
+    if seeds or diverged:
         draw_seeds(axes, rows, column, x=x, **line)
-        return
-    measured = rows[rows[column].notna()].drop_duplicates(["seed", x])
-    common = measured.pivot(index=x, columns="seed", values=column).dropna()
-    centre, low, high = over_seeds(common.to_numpy(), log=log)
-    axes.plot(common.index, centre, **line)
-    if band:
-        axes.fill_between(common.index, low, high, color=line["color"], **BAND)
+    if not diverged:
+        axes.plot(*mean_over_seeds(rows, column, x=x, log=log), **line)
 
 
 def draw_seeds(
     axes: Axes, rows: pd.DataFrame, column: str, *, x: str = "steps_after_switch", **line: Any
 ) -> None:
     """Draw every seed by itself as a thin line; one that diverges may leave the panel."""
-    diverged = _diverged_seeds(rows)
-    for seed, run in rows[rows[column].notna()].groupby("seed"):
-        run = run.drop_duplicates(x)
-        axes.add_artist(Line2D(run[x], run[column], **{**line, "linewidth": SEED_LINE_WIDTH}))
+    diverged = diverged_seeds(rows)
+    look = {**line, "marker": "None", **SEED_LINE}
+    for seed, run in _measured(rows, column, x).groupby("seed"):
+        axes.add_artist(Line2D(run[x].to_numpy(), run[column].to_numpy(), **look))
         followed = run
-        if seed in diverged and "train_loss" in run:
-            followed = run[run["train_loss"] <= FOLLOWED * run["train_loss"].iloc[0]]
+        if seed in diverged:
+            followed = run[run[column] <= FOLLOWED * run[column].iloc[0]]
         axes.update_datalim(followed[[x, column]].to_numpy())
     axes.autoscale_view()
 
@@ -91,7 +87,7 @@ def mark_divergence(
     Call it when the limits are final.
     """
     low, high = axes.get_ylim()
-    for seed in _diverged_seeds(rows):
+    for seed in diverged_seeds(rows):
         run = rows[rows["seed"] == seed]
         measured = run[run[column].notna()]
         last = (run if measured.empty else measured).iloc[-1]
@@ -100,23 +96,29 @@ def mark_divergence(
         axes.add_artist(cross)
 
 
-def over_seeds(values: np.ndarray, *, log: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means and 95 % intervals of many steps at once.
+def mean_over_seeds(
+    rows: pd.DataFrame, column: str, *, x: str, log: bool
+) -> tuple[Numbers, Numbers]:
+    """Mean over seeds at every step that one of them was measured at and all of them reach.
 
-    Args:
-        values: ``(steps, seeds)``.
-        log: Whether the mean is geometric.
+    A seed that was not measured at a step, because its records have another phase, is interpolated
+    between its neighbours, linearly or, for a geometric mean, in the logarithm.
 
     Returns:
-        Mean, low and high, each ``(steps,)``, as :mod:`sharpflat.analysis.intervals` has them.
+        Steps and means, each ``(steps,)``.
     """
-    sample = np.log(values) if log else values
-    count = sample.shape[1]
-    centre, half = sample.mean(axis=1), np.zeros(len(sample))
-    if count > 1:
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * stats.sem(sample, axis=1)
-    low, high = centre - half, centre + half
-    return (np.exp(centre), np.exp(low), np.exp(high)) if log else (centre, low, high)
+    runs = [run for _, run in _measured(rows, column, x).groupby("seed")]
+    if not runs:
+        return np.empty(0), np.empty(0)
+    first = max(run[x].iloc[0] for run in runs)
+    last = min(run[x].iloc[-1] for run in runs)
+    steps = np.unique(np.concatenate([run[x].to_numpy(dtype=np.float64) for run in runs]))
+    steps = steps[(first <= steps) & (steps <= last)]
+    values = [run[column].to_numpy(dtype=np.float64) for run in runs]
+    values = [np.log(value) if log else value for value in values]
+    interpolated = [np.interp(steps, run[x], y) for run, y in zip(runs, values, strict=True)]
+    mean = np.mean(interpolated, axis=0)
+    return steps, np.exp(mean) if log else mean
 
 
 def mark_switch(axes: Axes) -> None:
@@ -124,5 +126,12 @@ def mark_switch(axes: Axes) -> None:
     axes.axvline(0, color="0.6", linewidth=0.6, zorder=0)
 
 
-def _diverged_seeds(rows: pd.DataFrame) -> list[int]:
+def diverged_seeds(rows: pd.DataFrame) -> list[int]:
+    """Seeds of which a run among the rows diverged."""
     return list(rows.loc[rows["status"] == "diverged", "seed"].unique())
+
+
+def _measured(rows: pd.DataFrame, column: str, x: str) -> pd.DataFrame:
+    """The rows with a value, in order; of two at the same step, as at the switch, the first."""
+    kept = rows[rows[column].notna()].drop_duplicates(["seed", x])
+    return kept.sort_values(["seed", x])

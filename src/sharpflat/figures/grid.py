@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sharpflat.figures.style import (
+    BLOCK_ROW_HEIGHT,
     COLUMN_WIDTH,
     LEGEND_HEIGHT,
     LONE_ROW_HEIGHT,
@@ -41,23 +42,30 @@ def loss_pairs(table: pd.DataFrame) -> tuple[Figure, list[Group]]:
     return figure, groups
 
 
-def one_row_each(
-    table: pd.DataFrame, widths: Sequence[float], *, split_last: bool = False
-) -> tuple[Figure, list[Group]]:
-    """A row a task and loss, of panels of these relative widths.
-
-    With ``split_last`` two low panels, one above the other, stand in the place of the last.
-    """
+def one_row_each(table: pd.DataFrame, widths: Sequence[float]) -> tuple[Figure, list[Group]]:
+    """A row a task and loss, of panels of these relative widths."""
     all_rows = list(_groups(table))
     height = LONE_ROW_HEIGHT if len(all_rows) == 1 else SMALL_PANEL_HEIGHT
     figure = plt.figure(figsize=(PAGE_WIDTH, height * len(all_rows) + LEGEND_HEIGHT))
-    grid = figure.add_gridspec(2 * len(all_rows), len(widths), width_ratios=widths)
-    last = len(widths) - 1
+    grid = figure.add_gridspec(len(all_rows), len(widths), width_ratios=widths)
+    groups = []
+    for row, rows in enumerate(all_rows):
+        panels = [figure.add_subplot(grid[row, column]) for column in range(len(widths))]
+        panels[0].set_title(panel_title(rows), loc="left")
+        groups.append((rows, panels))
+    return figure, groups
+
+
+def blocks(table: pd.DataFrame) -> tuple[Figure, list[Group]]:
+    """Two rows of two panels a task and loss, the last of them split into a higher and a lower."""
+    all_rows = list(_groups(table))
+    figure = plt.figure(figsize=(PAGE_WIDTH, 2 * BLOCK_ROW_HEIGHT * len(all_rows) + LEGEND_HEIGHT))
+    grid = figure.add_gridspec(4 * len(all_rows), 2)
     groups = []
     for number, rows in enumerate(all_rows):
-        upper, lower, both = 2 * number, 2 * number + 1, slice(2 * number, 2 * number + 2)
-        places = [grid[both, column] for column in range(last)]
-        places += [grid[upper, last], grid[lower, last]] if split_last else [grid[both, last]]
+        top = 4 * number
+        places = [grid[top : top + 2, 0], grid[top : top + 2, 1], grid[top + 2 : top + 4, 0]]
+        places += [grid[top + 2, 1], grid[top + 3, 1]]
         panels = [figure.add_subplot(place) for place in places]
         panels[0].set_title(panel_title(rows), loc="left")
         groups.append((rows, panels))

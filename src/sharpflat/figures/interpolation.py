@@ -10,17 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sharpflat.analysis.intervals import geometric_mean
-from sharpflat.analysis.statistics import run_statistics
 from sharpflat.analysis.tables import BEFORE_SWITCH
 from sharpflat.figures.curves import (
-    RELATIVE_LOSS,
     draw_curve,
     mark_divergence,
-    relative_to_switch,
+    mean_over_seeds,
 )
 from sharpflat.figures.grid import finish_steps, is_lowest, one_row_each
-from sharpflat.figures.points import draw_infinite, draw_means, leave_zone, point_handles
+from sharpflat.figures.pairs import curve_ratios, run_pairs, sgd_name
+from sharpflat.figures.points import (
+    draw_infinite,
+    draw_points,
+    median,
+    point_handles,
+    say_if_empty,
+)
 from sharpflat.figures.style import (
     METHOD_COLOURS,
     METHOD_MARKERS,
@@ -30,7 +34,9 @@ from sharpflat.figures.style import (
     divergence_handles,
     label_log_axis,
     legend_below,
+    line_style,
     method_label,
+    seed_handle,
 )
 from sharpflat.figures.value_axis import ValueAxis, as_value, value_colour_bar
 from sharpflat.methods import PATHS, POINTS
@@ -62,21 +68,22 @@ NAMED_MARK: dict[str, Any] = {
 }
 #: Distance of two paths at one α.
 APART = 0.03
+NO_SGD = "SGD diverged, or is not\namong the methods"
 
 
 def plot_interpolation(table: pd.DataFrame) -> Figure:
-    """Loss curves along each path, and the final training loss against α for all of them.
+    """Loss along each path over that of SGD, step by step and at the end against α.
 
-    Losses are divided by those at the switch. A row a task and loss. Curves are means over seeds,
-    coloured by α; the last panel has means with 95 % intervals. Where a named method lies on a
-    path, its own mark stands.
+    A row a task and loss. Every ratio is of two runs of the same seed, which share checkpoint and
+    mini-batches. Curves are geometric means over seeds, coloured by α. In the last panel points are
+    seeds and lines join their medians. Where a named method lies on a path, its own mark stands.
 
     Args:
         table: As :func:`sharpflat.analysis.tables.figure_table` returns it, with points of the
             paths; the named methods stand in for points that equal them.
     """
     apply_style()
-    after = relative_to_switch(table[table["method"] != BEFORE_SWITCH])
+    after = table[table["method"] != BEFORE_SWITCH]
     figure, groups = one_row_each(after, WIDTHS)
     for rows, (*panels, final) in groups:
         paths = {path: on_path(rows, path) for path in PATHS}
@@ -84,17 +91,18 @@ def plot_interpolation(table: pd.DataFrame) -> Figure:
         for panel in panels[1:]:
             panel.sharey(panels[0])
             panel.tick_params(labelleft=False)
-        panels[0].set(yscale="log", ylabel=RELATIVE_LOSS)
-        for panel, (path, points) in zip(panels, paths.items(), strict=True):
-            _plot_path(panel, points, path, axis)
-        for panel, (path, points) in zip(panels, paths.items(), strict=True):
+        panels[0].set(yscale="log", ylabel="training loss\nover SGD's")
+        curves = {path: _with_sgd(rows, points) for path, points in paths.items()}
+        for panel, (path, points) in zip(panels, curves.items(), strict=True):
+            _plot_path(panel, points, path, axis, last=rows["steps_after_switch"].max())
+        for panel, (path, points) in zip(panels, curves.items(), strict=True):
             _mark_ends(panel, points, path, axis)
         label_log_axis(panels[0], "y")
         value_colour_bar(panels[-1], axis, "α")
-        _plot_final(final, paths)
+        _plot_final(final, rows, paths)
         if is_lowest(final):
             final.set_xlabel("α")
-    legend_below(figure, _handles() + divergence_handles(after), columns=4)
+    legend_below(figure, _handles(after), columns=4)
     return figure
 
 
@@ -113,61 +121,68 @@ def _alpha(method: str) -> float:
     return float(method.removesuffix(")").split("(")[1])
 
 
-def _plot_path(panel: Axes, points: pd.DataFrame, path: str, axis: ValueAxis) -> None:
+def _with_sgd(rows: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """The points of a path with the ratio of their losses to SGD's; that of SGD itself is 1."""
+    sgd = rows[rows["method"] == sgd_name(rows)].assign(method="reference", alpha=np.nan)
+    both = pd.concat([points, sgd], ignore_index=True)
+    return curve_ratios(both, sgd="reference")
+
+
+def _plot_path(panel: Axes, points: pd.DataFrame, path: str, axis: ValueAxis, *, last: int) -> None:
     for alpha, of_alpha in points.groupby("alpha"):
-        style = {"color": axis.colours()[as_value(alpha)], "linewidth": 1.0}
-        draw_curve(panel, of_alpha, "train_loss", log=True, band=False, **style)
-    finish_steps(panel, STEPS_AFTER_SWITCH, first=0, last=points["steps_after_switch"].max())
+        style = {"color": axis.colours()[as_value(alpha)], "linewidth": 1.2}
+        draw_curve(panel, of_alpha, "ratio", log=True, seeds=False, **style)
+    finish_steps(panel, STEPS_AFTER_SWITCH, first=0, last=last)
     weights = f"{PATH_LABELS[path]}\n{PATH_WEIGHTS[path]}"
     panel.text(0.05, 0.04, weights, transform=panel.transAxes, fontsize="x-small")
+    say_if_empty(panel, points["ratio"], NO_SGD)
 
 
 def _mark_ends(panel: Axes, points: pd.DataFrame, path: str, axis: ValueAxis) -> None:
     """Crosses where runs diverged; the marks of the named methods where their curves end."""
     for alpha, of_alpha in points.groupby("alpha"):
-        mark_divergence(panel, of_alpha, "train_loss", color=axis.colours()[as_value(alpha)])
-    runs = _statistics(points)
-    _mark_named(panel, runs.assign(x=runs["steps"]), path)
-
-
-def _plot_final(axes: Axes, paths: dict[str, pd.DataFrame]) -> None:
-    axes.set(yscale="log", ylabel="relative final loss")
-    shifts = APART * np.linspace(-1, 1, len(paths))
-    runs = {path: _statistics(points) for path, points in paths.items()}
-    for (path, own), shift in zip(runs.items(), shifts, strict=True):
-        runs[path] = own.assign(x=own["alpha"] + shift)
-        draw_means(axes, runs[path], "final_train_loss", stem=path, log=True)
-    if any(own["diverged"].any() for own in runs.values()):
-        leave_zone(axes)
-    for path, own in runs.items():
-        draw_infinite(axes, own, "final_train_loss", stem=path, diverged=True)
-        _mark_named(axes, own, path)
-    label_log_axis(axes, "y")
-
-
-def _statistics(points: pd.DataFrame) -> pd.DataFrame:
-    """Statistics of a path's runs, with their ``alpha``."""
-    alphas = points.drop_duplicates("method").set_index("method")["alpha"]
-    runs = run_statistics(points)
-    return runs.assign(alpha=runs["method"].map(alphas))
-
-
-def _mark_named(axes: Axes, runs: pd.DataFrame, path: str) -> None:
-    """The marks of the named methods at their mean final training losses."""
+        mark_divergence(panel, of_alpha, "ratio", color=axis.colours()[as_value(alpha)])
     for alpha, name in NAMED[path].items():
-        own = runs[runs["alpha"] == alpha]
-        if own.empty or own["diverged"].any():
+        own = points[points["alpha"] == alpha]
+        if own.empty or (own["status"] == "diverged").any():
             continue
-        mean = geometric_mean(own["final_train_loss"])
-        axes.plot([own["x"].iloc[0]], [mean], clip_on=False, **_named_mark(name))
+        steps, ratios = mean_over_seeds(own, "ratio", x="steps_after_switch", log=True)
+        panel.plot(steps[-1:], ratios[-1:], clip_on=False, **_named_mark(name))
+
+
+def _plot_final(axes: Axes, rows: pd.DataFrame, paths: dict[str, pd.DataFrame]) -> None:
+    axes.set(yscale="log", ylabel="final training loss\nover SGD's")
+    shifts = APART * np.linspace(-1, 1, len(paths))
+    pairs = run_pairs(rows)
+    # The ratio of SGD to itself does not say where it diverged.
+    pairs["final_ratio"] = pairs["final_ratio"].mask(pairs["stability"] == "diverged", np.inf)
+    parts = []
+    for (path, points), shift in zip(paths.items(), shifts, strict=True):
+        alphas = points.drop_duplicates("method").set_index("method")["alpha"]
+        own = pairs[pairs["method"].isin(alphas.index)]
+        own = own.assign(alpha=own["method"].map(alphas), method=path)
+        parts.append(own.assign(x=own["alpha"] + shift))
+        draw_points(axes, parts[-1], "final_ratio", method=path)
+    runs = pd.concat(parts, ignore_index=True)
+    axes.axhline(1, **{**line_style("sgd"), "zorder": 1})
+    if np.isinf(runs["final_ratio"]).any():
+        draw_infinite(axes, runs, "final_ratio")
+    for path in paths:
+        for alpha, name in NAMED[path].items():
+            own = runs[(runs["method"] == path) & (runs["alpha"] == alpha)]
+            if len(own) and np.isfinite(middle := median(own["final_ratio"].dropna())):
+                axes.plot([own["x"].iloc[0]], [middle], clip_on=False, **_named_mark(name))
+    say_if_empty(axes, runs["final_ratio"], NO_SGD)
+    label_log_axis(axes, "y")
 
 
 def _named_mark(name: str) -> dict[str, Any]:
     return {"marker": METHOD_MARKERS[name], "color": METHOD_COLOURS[name], **NAMED_MARK}
 
 
-def _handles() -> list[Line2D]:
+def _handles(table: pd.DataFrame) -> list[Line2D]:
     """Paths in the upper row of the legend, named methods in the lower: it fills by columns."""
     paths = point_handles(list(PATHS))
     named = [Line2D([], [], label=method_label(name), **_named_mark(name)) for name in POINTS]
-    return [handle for pair in zip(paths, named, strict=True) for handle in pair]
+    pairs = [handle for pair in zip(paths, named, strict=True) for handle in pair]
+    return [*pairs, seed_handle("o"), *divergence_handles(table)]

@@ -21,7 +21,7 @@ from sharpflat.figures.style import apply_style, dashed, legend_below, panel_tit
 MAP_HEIGHT = 2.6
 #: Diverges at zero, where the loss neither fell nor rose; its two ends differ for the colour-blind.
 COLOUR_MAP = "RdBu_r"
-ALL_DIVERGED, HATCH = "0.85", "////"
+DIVERGED_CELL, HATCH = "0.85", "////"
 #: The predicted edges of the Dominant and of the Bulk part.
 DOMINANT_EDGE: dict[str, Any] = {"color": "black", "linewidth": 1.6}
 BULK_EDGE: dict[str, Any] = {**DOMINANT_EDGE, "linestyle": dashed((3, 1.2))}
@@ -33,11 +33,12 @@ Numbers = NDArray[np.float64]
 def plot_stability_map(table: pd.DataFrame) -> Figure:
     """How far the loss fell at every learning rate and weight a, and where that should end.
 
-    A cell's colour is the mean over the seeds that finished of the log ratio of final to starting
-    training loss; hatches mark cells where a seed diverged or its loss rose, and a fraction says
-    how many diverged. Lines are the edges of :func:`sharpflat.analysis.stability.stability_cells`,
-    and each title says in how many cells they foresee what was observed. Cells stand at even
-    distances, whatever the distance of their values, and the lines are drawn between them.
+    A cell's colour is the mean over seeds of the log ratio of final to starting training loss. A
+    cell where a seed diverged is grey, whatever became of the others, and a fraction says how many
+    did; hatches mark these and all other cells where a seed was not stable. Lines are the edges of
+    :func:`sharpflat.analysis.stability.stability_cells`, and each title says in how many cells they
+    foresee what was observed. Cells stand at even distances, whatever the distance of their values,
+    and the lines are drawn between them.
 
     Args:
         table: As :func:`sharpflat.analysis.tables.figure_table` returns it, with learning rates
@@ -48,6 +49,7 @@ def plot_stability_map(table: pd.DataFrame) -> Figure:
     """
     apply_style()
     all_cells = stability_cells(table)
+    all_cells["log_ratio"] = all_cells["log_ratio"].where(all_cells["diverged_share"] == 0)
     weights = all_cells["bulk_weight"].unique()
     if len(weights) != 1:
         raise ValueError(f"a stability map has one Bulk weight b, this table {weights.tolist()}")
@@ -83,7 +85,7 @@ def _plot_map(axes: Axes, cells: pd.DataFrame, mappable: ScalarMappable) -> None
         column = int(np.searchsorted(rates, cell["learning_rate"]))
         row = int(np.searchsorted(weights, cell["dom_weight"]))
         ratio = cell["log_ratio"] / np.log(10)
-        colour = ALL_DIVERGED if np.isnan(ratio) else mappable.to_rgba(ratio)
+        colour = DIVERGED_CELL if np.isnan(ratio) else mappable.to_rgba(ratio)
         square = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour)
         square.set(edgecolor="0.45", linewidth=0.4, hatch=None if cell["observed"] else HATCH)
         axes.add_patch(square)
@@ -120,7 +122,7 @@ def _between(x: Numbers, known: Numbers, values: Numbers) -> Numbers:
 
 def _handles() -> list[Line2D | Patch]:
     unstable = Patch(facecolor="white", edgecolor="0.45", hatch=HATCH, linewidth=0.4)
-    unstable.set_label("unstable: seeds diverged (2/3) or their loss rose")
+    unstable.set_label("a seed was unstable or diverged (grey: how many)")
     return [
         Line2D([], [], label=r"predicted edge $a = 2\,/\,\eta\lambda_1$", **DOMINANT_EDGE),
         Line2D([], [], label=r"predicted edge $\eta = 2\,/\,\lambda_{k+1}$", **BULK_EDGE),

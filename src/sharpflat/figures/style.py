@@ -10,6 +10,7 @@ import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import (
@@ -17,7 +18,7 @@ from matplotlib.ticker import (
     LogFormatterMathtext,
     LogLocator,
     MaxNLocator,
-    NullFormatter,
+    NullLocator,
 )
 
 from sharpflat.files import write_whole
@@ -25,8 +26,9 @@ from sharpflat.methods import LABELS
 
 #: Widths of a one-column and a two-column figure, inches.
 COLUMN_WIDTH, PAGE_WIDTH = 3.35, 6.9
-#: Heights of a row of two panels, of a row of more, and of such a row on its own, inches.
-PANEL_HEIGHT, SMALL_PANEL_HEIGHT, LONE_ROW_HEIGHT = 2.3, 1.55, 1.9
+#: Heights of a row of two panels, of a row of more, of such a row on its own, and of each of two
+#: rows that belong together, inches.
+PANEL_HEIGHT, SMALL_PANEL_HEIGHT, LONE_ROW_HEIGHT, BLOCK_ROW_HEIGHT = 2.3, 1.55, 1.9, 1.8
 #: Room for the legend below the panels, inches.
 LEGEND_HEIGHT = 0.4
 #: Resolution of a PNG, dots an inch.
@@ -61,6 +63,8 @@ METHOD_MARKERS = {
     "sgd_to_dom": "^",
     "convex": "P",
 }
+#: How far the ends of a path are from its colour: towards black (negative) and white.
+DARKEST_SHADE, PALEST_SHADE = -0.55, 0.45
 METHOD_LABELS = {"before_switch": "SGD before the switch", **LABELS}
 PATH_LABELS = {
     "sgd_to_bulk": "SGD to Bulk",
@@ -84,6 +88,14 @@ DIVERGED: dict[str, Any] = {
     "marker": "x",
     "markersize": 4.5,
     "markeredgewidth": 1.3,
+    "linestyle": "none",
+}
+#: A seed, thin or small beside what its method comes to over all seeds.
+SEED_LINE: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.55}
+SEED_POINT: dict[str, Any] = {
+    "markersize": 2.6,
+    "markeredgewidth": 0.0,
+    "alpha": 0.6,
     "linestyle": "none",
 }
 
@@ -116,20 +128,42 @@ def apply_style() -> None:
 
 
 def method_label(method: str) -> str:
-    """How a method is called in a legend."""
-    if method in METHOD_LABELS:
-        return METHOD_LABELS[method]
-    path, alpha = method.removesuffix(")").split("(")
-    return f"{PATH_LABELS[path]}, α = {alpha}"
+    """How a method, a point of a path or a whole path is called in a legend."""
+    stem, alpha = _stem(method)
+    if stem not in PATH_LABELS:
+        return METHOD_LABELS[stem]
+    return PATH_LABELS[stem] if alpha is None else f"{PATH_LABELS[stem]}, α = {alpha:g}"
+
+
+def method_colour(method: str) -> str:
+    """Colour of a method; along a path it goes from dark at α = 0 to pale at α = 1."""
+    stem, alpha = _stem(method)
+    colour = METHOD_COLOURS[stem]
+    if alpha is None:
+        return colour
+    towards = DARKEST_SHADE if alpha < 0.5 else PALEST_SHADE
+    share = abs(2 * alpha - 1) * abs(towards)
+    red, green, blue = ((1 - share) * part + share * (towards > 0) for part in to_rgb(colour))
+    return to_hex((red, green, blue))
+
+
+def method_marker(method: str) -> str:
+    """Marker of a method; the points of a path have one together."""
+    return METHOD_MARKERS[_stem(method)[0]]
 
 
 def line_style(method: str) -> dict[str, Any]:
     """Colour and dashes of a method's line, as keywords of ``Axes.plot``."""
-    stem = method.split("(")[0]
-    dashes = METHOD_DASHES[stem]
+    dashes = METHOD_DASHES[_stem(method)[0]]
     # Dashed lines are thin and lie above solid ones, so that of two equal curves both show.
     layer = {"linewidth": 1.0, "zorder": 2.5} if dashes else {"linewidth": 1.6, "zorder": 2.0}
-    return {"color": METHOD_COLOURS[stem], "linestyle": dashed(dashes), **layer}
+    return {"color": method_colour(method), "linestyle": dashed(dashes), **layer}
+
+
+def _stem(method: str) -> tuple[str, float | None]:
+    """A method's name without its α, and its α if it is a point of a path."""
+    stem, _, alpha = method.removesuffix(")").partition("(")
+    return stem, float(alpha) if alpha else None
 
 
 def dashed(dashes: tuple[float, ...]) -> Any:
@@ -150,7 +184,14 @@ def divergence_handles(table: pd.DataFrame) -> list[Line2D]:
     """The entry that explains the crosses, where a run of the table diverged."""
     if not (table["status"] == "diverged").any():
         return []
-    return [Line2D([], [], color="0.35", label="end of a run that diverged", **DIVERGED)]
+    return [Line2D([], [], color="0.35", label="a run that diverged", **DIVERGED)]
+
+
+def seed_handle(points: str | None = None) -> Line2D:
+    """The entry that explains the thin lines, or with a marker the small points, of seeds."""
+    if points is None:
+        return Line2D([], [], label="a seed", **{**SEED_LINE, "color": "0.35", "alpha": 1.0})
+    return Line2D([], [], label="a seed", marker=points, **{**SEED_POINT, "color": "0.35"})
 
 
 def panel_title(rows: pd.DataFrame) -> str:
@@ -182,7 +223,7 @@ def label_log_axis(axes: Axes, name: str) -> None:
     plain = high < 6 * low or (low >= 5e-4 and high <= 2e4)
     formatter = FuncFormatter(lambda value, _: f"{value:g}") if plain else LogFormatterMathtext()
     axis.set_major_formatter(formatter)
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())  # every tick has a number
 
 
 def save(figure: Figure, *paths: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -31,8 +32,9 @@ COLOUR_MAP, DARKEST, PALEST = "viridis", 0.0, 0.85
 DECADE = 10.0
 #: Room at either end, as a share of the axis.
 MARGIN = 0.12
-#: Share of the axis that one character of a tick's label takes in a small panel.
-CHARACTER = 0.09
+#: Shares of the axis that a character of a tick's label and a whole line of it take, in a panel of
+#: half the page's width.
+CHARACTER, LINE = 0.028, 0.055
 
 
 def as_value(cell: Any) -> Value:
@@ -54,8 +56,8 @@ class ValueAxis:
 
     Attributes:
         values: Numbers in ascending order, then words.
-        scale: ``"linear"``; ``"log"`` from a decade on; ``"words"``, evenly spaced, where there are
-            any.
+        scale: ``"linear"``; ``"log"`` from a decade on; ``"even"``, evenly spaced, where there are
+            words, or numbers so close that their labels would lie upon each other.
     """
 
     values: tuple[Value, ...]
@@ -68,15 +70,21 @@ class ValueAxis:
         numbers = sorted(value for value in found if isinstance(value, float))
         words = sorted(value for value in found if isinstance(value, str))
         if words:
-            return cls((*numbers, *words), "words")
+            return cls((*numbers, *words), "even")
         wide = numbers[0] > 0 and numbers[-1] >= DECADE * numbers[0]
-        return cls(tuple(numbers), "log" if wide else "linear")
+        axis = cls(tuple(numbers), "log" if wide else "linear")
+        return axis if axis.least_distance() >= LINE else cls(axis.values, "even")
 
     def position(self, value: Value, shift: float = 0.0) -> float:
         """Where a value stands, moved by a share of the axis."""
         low, high = self._even(self.values[0]), self._even(self.values[-1])
         even = self._even(value) + shift * ((high - low) or 1.0)
         return math.exp(even) if self.scale == "log" else even
+
+    def least_distance(self) -> float:
+        """From one value to the next, the least, as a share of the axis between first and last."""
+        places = self._places()
+        return min((b - a for a, b in pairwise(places)), default=1.0)
 
     def colours(self) -> dict[Value, Any]:
         """One colour a value, from dark to pale."""
@@ -88,8 +96,9 @@ class ValueAxis:
         positions = [self.position(value) for value in self.values]
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xticks(positions, self._labels() if label else [""] * len(positions))
-        if self.scale == "words":
+        texts = [value_text(value) for value in self.values]
+        axes.set_xticks(positions, texts if label else [""] * len(positions))
+        if label and not self._fit(texts):
             axes.tick_params(axis="x", labelrotation=90)
         first, last = self.values[0], self.values[-1]
         axes.set_xlim(self.position(first, -MARGIN), self.position(last, MARGIN))
@@ -98,25 +107,25 @@ class ValueAxis:
 
     def _even(self, value: Value) -> float:
         """A coordinate in which equal steps are equally long on paper."""
-        if self.scale == "words":
+        if self.scale == "even":
             return float(self.values.index(value))
         return math.log(float(value)) if self.scale == "log" else float(value)
 
-    def _labels(self) -> list[str]:
-        """Texts of the values, from both ends; one that would touch another is left out."""
-        texts = [value_text(value) for value in self.values]
-        if self.scale == "words":
-            return texts  # they stand upright
-        low, high = self._even(self.values[0]), self._even(self.values[-1])
-        taken: dict[int, tuple[float, float]] = {}
-        for index in sorted(range(len(texts)), key=lambda i: 0 < i < len(texts) - 1):
-            centre = (self._even(self.values[index]) - low) / ((high - low) or 1.0)
-            half = CHARACTER * (len(texts[index]) + 1) / 2
-            if all(
-                centre + half <= left or right <= centre - half for left, right in taken.values()
-            ):
-                taken[index] = (centre - half, centre + half)
-        return [text if index in taken else "" for index, text in enumerate(texts)]
+    def _places(self) -> list[float]:
+        """Of all values, from 0 for the first to 1 for the last."""
+        coordinates = [self._even(value) for value in self.values]
+        length = (coordinates[-1] - coordinates[0]) or 1.0
+        return [(coordinate - coordinates[0]) / length for coordinate in coordinates]
+
+    def _fit(self, texts: list[str]) -> bool:
+        """Whether labels that lie flat leave a character's room between each other."""
+        halves = [CHARACTER * (len(text) + 1) / 2 for text in texts]
+        return all(
+            left + half <= right - next_half
+            for (left, right), (half, next_half) in zip(
+                pairwise(self._places()), pairwise(halves), strict=True
+            )
+        )
 
 
 def sequential(count: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Captions whose numbers come from the tables behind the figures."""
+"""Captions: how to read a figure, and what it says in numbers from the table behind it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from sharpflat.analysis.statistics import paired, run_statistics
-from sharpflat.methods import LABELS
+from sharpflat.analysis.edges import stability_edges
+from sharpflat.analysis.tables import BEFORE_SWITCH
+from sharpflat.figures.accuracy import chance_words, dataset_of, standard_error
+from sharpflat.figures.pairs import run_pairs, sgd_name
+from sharpflat.figures.points import median
+from sharpflat.figures.style import method_label, panel_title
+from sharpflat.figures.value_axis import as_value, value_text
 
 TITLES = {
     "alignment": "Gradients and the Dominant subspace",
@@ -16,6 +21,7 @@ TITLES = {
     "generalization": "Test accuracy against training loss",
     "interpolation": "Between SGD, Dom-SGD and Bulk-SGD",
     "stability_map": "Where training is stable, and where a quadratic says it is",
+    "stability_edge": "The edge of stability, predicted and observed",
     "curvature_energy": "Curvature energy in the Dominant subspace",
     "ablation_lr": "Learning rate",
     "ablation_batch_size": "Batch size",
@@ -28,129 +34,198 @@ TITLES = {
 }
 
 
-def caption(figure: str, table: pd.DataFrame) -> str:
-    """What a figure's table says, in a sentence or two.
+def caption(figure: str, table: pd.DataFrame) -> list[str]:
+    """How a figure is read and what its table says: a sentence or two, then one a setting.
 
     Args:
         figure: Name of the figure.
         table: The table behind it.
     """
     describe = _DESCRIPTIONS.get(figure, _ablation if figure.startswith("ablation_") else None)
-    return "" if describe is None else describe(table)
+    return [] if describe is None else list(describe(table))
 
 
-def _groups(statistics: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for (task, loss), rows in statistics.groupby(["task", "loss"], sort=False):
-        yield f"{task}, {loss}", rows
+def _groups(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each task and loss, with its name."""
+    for _, rows in table.groupby(["task", "loss"], sort=False):
+        yield panel_title(rows), rows
 
 
-def _alignment(table: pd.DataFrame) -> str:
-    parts = [
-        f"{group}: {_mean(rows['alignment'])}" for group, rows in _groups(run_statistics(table))
-    ]
-    return (
-        "Alignment χ_k of the full gradient, mean over the last tenth of SGD after the switch and "
-        "over seeds. " + "; ".join(parts) + "."
+def _runs(table: pd.DataFrame) -> pd.DataFrame:
+    return run_pairs(table[table["method"] != BEFORE_SWITCH])
+
+
+def _alignment(table: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "Alignment χ_k of the full gradient, mean over the last tenth of SGD after the switch, and "
+        "from the least to the greatest seed. Thin lines are seeds, thick ones their means."
+    )
+    for group, rows in _groups(table):
+        text = f"{group}: {_spread(_runs(rows)['alignment'])}"
+        if "num_parameters" in rows:
+            random = np.sqrt(rows["k"].iloc[0] / rows["num_parameters"].iloc[0])
+            text += f"; a random direction has {random:.3g}"
+        yield text
+
+
+def _endings(table: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "Thin lines are seeds, thick ones their geometric means, of accuracies their means. Final "
+        "training loss over that of SGD with the same seed, median and from the least to the "
+        "greatest seed:"
+    )
+    yield from _ratio_lines(table)
+
+
+def _interpolation(table: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "Curves are geometric means over seeds of the ratio to SGD with the same seed, points are "
+        "seeds, and lines between them join medians. Final training loss over SGD's, median and "
+        "from the least to the greatest seed:"
+    )
+    yield from _ratio_lines(table)
+
+
+def _ratio_lines(table: pd.DataFrame) -> Iterator[str]:
+    for group, rows in _groups(table):
+        runs = _runs(rows)
+        name = sgd_name(runs)
+        sgd = runs[runs["method"] == name]
+        parts = [
+            f"{method_label(str(method))} {_median(own['final_ratio'])}"
+            for method, own in runs[runs["method"] != name].groupby("method", sort=False)
+        ]
+        change = _median(sgd["final_train_loss"] / sgd["start_train_loss"])
+        own = f"; SGD ends at {change} of its loss at the switch" if name else ""
+        yield f"{group}: {', '.join(parts)}{own}{_lost(runs)}"
+
+
+def _generalization(table: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "Small marks are seeds, large ones their means; a line joins each run to SGD with the same "
+        "seed. Test accuracy at the end, mean over the seeds that did not diverge:"
+    )
+    for group, rows in _groups(table):
+        runs = _runs(rows)
+        ended = runs[runs["stability"] != "diverged"]
+        means = ended.groupby("method", sort=False)["final_test_accuracy"].mean()
+        dataset = dataset_of(rows)
+        parts = [f"{method_label(str(name))} {mean:.3f}" for name, mean in means.items()]
+        if dataset is not None and len(means):
+            error = float(standard_error(means.mean(), dataset.num_test))
+            parts.append(f"each ± {error:.3f}, the binomial error on {dataset.num_test} samples")
+        words = chance_words(ended["final_test_accuracy"], dataset)
+        yield f"{group}: {', '.join(parts)}{words and f'; {words}'}{_lost(runs)}"
+
+
+def _stability(table: pd.DataFrame) -> Iterator[str]:
+    runs = _runs(table)
+    counts = runs["stability"].value_counts()
+    yield (
+        f"Of {len(runs)} runs {counts.get('diverged', 0)} diverged and "
+        f"{counts.get('unstable', 0)} more were unstable. Colours are means over seeds; cells "
+        "where a seed diverged are grey."
     )
 
 
-def _endings(table: pd.DataFrame) -> str:
-    runs = run_statistics(table)
-    change = runs["final_train_loss"] / runs["start_train_loss"]
-    ends = _by_method(runs.assign(change=change), "change")
-    return f"Final training loss over the loss at the switch, mean over seeds. {ends}."
-
-
-def _generalization(table: pd.DataFrame) -> str:
-    ends = _by_method(run_statistics(table), "final_test_accuracy")
-    return f"Test accuracy at the end, mean over seeds. {ends}."
-
-
-def _by_method(runs: pd.DataFrame, statistic: str) -> str:
-    """The mean of a statistic for each named method of each task and loss."""
-    parts = []
-    for group, rows in _groups(runs):
-        named = rows[rows["method"].isin(LABELS)].groupby("method", sort=False)[statistic]
-        means = [f"{LABELS[str(method)]} {_mean(values)}" for method, values in named]
-        parts.append(f"{group}: {', '.join(means)}")
-    return "; ".join(parts)
-
-
-def _interpolation(table: pd.DataFrame) -> str:
-    parts = []
-    for group, rows in _groups(run_statistics(table)):
-        losses = rows.groupby("method", sort=False)["final_train_loss"].median()
-        parts.append(f"{group}: {losses.idxmin()} ends lowest, at {losses.min():.3g}")
-    return "Median final training loss over seeds. " + "; ".join(parts) + "."
-
-
-def _stability(table: pd.DataFrame) -> str:
-    statistics = run_statistics(table)
-    return (
-        f"{int(statistics['diverged'].sum())} of {len(statistics)} runs diverged, "
-        f"{int((~statistics['stable']).sum())} did not end below the loss that they started from."
+def _edge(table: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "A mark a method and seed; above and below it the learning rates that were tried. Observed "
+        "over predicted edge, median and from the least to the greatest seed:"
     )
+    for group, rows in _groups(table):
+        edges = stability_edges(rows)
+        parts = []
+        for method, own in edges.groupby("method", sort=False):
+            known = own["observed_over_predicted"].dropna()
+            beyond = len(own) - len(known)
+            text = _median(known) if len(known) else "not found"
+            lost = f" ({beyond} of {len(own)} seeds beyond the trials)" if beyond else ""
+            parts.append(f"{method_label(str(method))} {text}{lost}")
+        yield f"{group}: {', '.join(parts)}"
 
 
-def _energy(table: pd.DataFrame) -> str:
+def _energy(table: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "Share of the squared Frobenius norm in the Hessian's Dominant subspace at the end of SGD, "
+        "mean over seeds, and overlap of the top-k eigenspaces of H and G."
+    )
     last = table.loc[table.groupby(["task", "loss", "method", "seed", "matrix"])["step"].idxmax()]
-    parts = []
     for group, rows in _groups(last[last["method"] == "sgd"]):
         shares = rows.groupby("matrix")["frobenius_share"].mean()
-        overlap = rows["overlap"].mean()
-        parts.append(
+        yield (
             f"{group}: {shares['hessian']:.2f} of H, {shares['ggn']:.2f} of G, "
-            f"{shares['functional_hessian']:.2f} of F; overlap of the eigenspaces {overlap:.2f}"
+            f"{shares['functional_hessian']:.2f} of F; overlap {rows['overlap'].mean():.2f}"
         )
-    return (
-        "Share of the squared Frobenius norm in the Hessian's Dominant subspace at the end of SGD. "
-        + ". ".join(parts)
-        + "."
+
+
+def _ablation(table: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "Points are seeds, lines join their medians. Final training loss over that of SGD with the "
+        "same seed and value, median and from the least to the greatest seed, by the varied value:"
     )
+    for group, rows in _groups(table):
+        runs = _runs(rows)
+        others = runs[runs["method"] != sgd_name(runs)]
+        for method, own in others.groupby("method", sort=False):
+            by_value = own.groupby("value", sort=False)["final_ratio"]
+            listed = ", ".join(
+                f"{value_text(as_value(value))}: {_median(ratio)}" for value, ratio in by_value
+            )
+            yield f"{group}, {method_label(str(method))}: {listed}"
+        yield f"{group}: {_classes(runs)}"
 
 
-def _ablation(table: pd.DataFrame) -> str:
-    parts = []
-    for group, rows in _groups(run_statistics(table)):
-        sides = paired(rows, "final_train_loss", "bulk_sgd", "sgd")
-        ratios = (sides["method"] / sides["reference"]).groupby(sides["value"], sort=False)
-        listed = ", ".join(f"{value}: {_mean(ratio)}" for value, ratio in ratios)
-        diverged = rows.groupby("method")["diverged"].sum()
-        parts.append(
-            f"{group}: {listed} (diverged: SGD {diverged['sgd']}, Bulk-SGD {diverged['bulk_sgd']} "
-            f"of {int((rows['method'] == 'sgd').sum())} runs each)"
-        )
-    return (
-        "Final training loss of Bulk-SGD over that of SGD, paired by seed, by the varied value. "
-        + "; ".join(parts)
-        + "."
-    )
-
-
-def _cost(table: pd.DataFrame) -> str:
-    parts = []
+def _cost(table: pd.DataFrame) -> Iterator[str]:
+    yield "A solve from nothing at equal accuracy, in seconds."
     cold = table[(table["mode"] == "cold") & table["reached"].astype(bool)]
     for task, rows in cold.groupby("task", sort=False):
         seconds = rows.set_index("method")["seconds"]
-        others = ", ".join(f"{m} {s:.3g} s" for m, s in seconds.items() if m != "sharpflat")
-        parts.append(f"{task}: sharpflat {seconds.get('sharpflat', np.nan):.3g} s; {others}")
-    return "A solve from nothing at equal accuracy. " + ". ".join(parts) + "."
+        yield f"{task}: " + ", ".join(f"{name} {value:.3g}" for name, value in seconds.items())
 
 
-def _mean(values: pd.Series) -> str:
-    finite = values[np.isfinite(values)]
-    if finite.empty:
-        return "diverged"
-    lost = "" if len(finite) == len(values) else f" ({len(values) - len(finite)} diverged)"
-    return f"{finite.mean():.3g}{lost}"
+def _classes(runs: pd.DataFrame) -> str:
+    """How many runs of each method were unstable or diverged."""
+    parts = []
+    for method, own in runs.groupby("method", sort=False):
+        counts = own["stability"].value_counts()
+        unstable, diverged = counts.get("unstable", 0), counts.get("diverged", 0)
+        parts.append(
+            f"{method_label(str(method))} {unstable} unstable and {diverged} diverged of {len(own)}"
+        )
+    return "; ".join(parts)
 
 
-_DESCRIPTIONS: dict[str, Callable[[pd.DataFrame], str]] = {
+def _lost(runs: pd.DataFrame) -> str:
+    diverged = int((runs["stability"] == "diverged").sum())
+    return f"; {diverged} of {len(runs)} runs diverged" if diverged else ""
+
+
+def _median(values: pd.Series) -> str:
+    """Median of ratios with the least and the greatest; diverged runs count as infinite."""
+    known = values.dropna()
+    if known.empty:
+        return "not comparable"
+    text = _ratio(median(known))
+    return text if len(known) < 2 else f"{text} ({_ratio(known.min())} to {_ratio(known.max())})"
+
+
+def _spread(values: pd.Series) -> str:
+    return f"{values.mean():.3g} ({values.min():.3g} to {values.max():.3g})"
+
+
+def _ratio(value: float) -> str:
+    """With as many digits as it takes to tell methods apart that follow the same mini-batches."""
+    return f"{value:.3f}" if np.isfinite(value) else "diverged"
+
+
+_DESCRIPTIONS: dict[str, Callable[[pd.DataFrame], Iterator[str]]] = {
     "alignment": _alignment,
     "dom_bulk": _endings,
     "generalization": _generalization,
     "interpolation": _interpolation,
     "stability_map": _stability,
+    "stability_edge": _edge,
     "curvature_energy": _energy,
     "eigensolver_cost": _cost,
 }

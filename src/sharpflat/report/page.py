@@ -14,6 +14,7 @@ import pandas as pd
 from sharpflat.files import write_whole
 from sharpflat.report.captions import TITLES, caption
 from sharpflat.report.runs import alarms, provenance, run_times
+from sharpflat.report.verdicts import ClaimRow, claim_rows
 
 
 def write_report(
@@ -39,24 +40,33 @@ def write_report(
         loader=jinja2.PackageLoader("sharpflat.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    rows = claim_rows(pd.read_csv(claims), list(figures))
     page = environment.get_template("page.html.j2").render(
         tier=tier,
         figures=[
-            {
-                "name": name,
-                "title": TITLES.get(name, name),
-                "caption": caption(name, pd.read_csv(table)),
-                "table": table.as_posix(),
-                "image": base64.b64encode(image.read_bytes()).decode(),
-            }
+            _figure(name, table, image, [row for row in rows if row.anchor == name])
             for name, (table, image) in figures.items()
         ],
-        claims=pd.read_csv(claims).to_dict("records"),
+        claims=rows,
         times=run_times(summaries),
         alarms=alarms(summaries),
         provenance=provenance(summaries),
         config=json.dumps(config, indent=2, sort_keys=True),
     )
     write_whole(path, page.encode())
+
+
+def _figure(name: str, table: Path, image: Path, rows: list[ClaimRow]) -> dict[str, Any]:
+    """What the page shows of a figure: picture, caption, and the claims that rest on it."""
+    return {
+        "name": name,
+        "title": TITLES.get(name, name),
+        "caption": caption(name, pd.read_csv(table)),
+        "table": table.as_posix(),
+        "image": base64.b64encode(image.read_bytes()).decode(),
+        "claims": [row for row in rows if row.measured and not row.is_summary],
+    }

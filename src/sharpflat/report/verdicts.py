@@ -1,0 +1,92 @@
+"""The rows of the claims' table as the page shows them: in words, and beside their figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pandas as pd
+
+from sharpflat.analysis.claims import CLAIMS, SUMMARY
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """A row of the claims' table, its numbers as text.
+
+    Attributes:
+        claim: ``"C1"`` to ``"C7"``.
+        text: The claim in words for the row that sums it up, the statistic for others.
+        statistic: Of the row, without what marks a summary.
+        figure: As the table names it; may be a pattern, ``ablation_*``.
+        anchor: The figure of the page that it belongs to, if there is one.
+        estimate: Or ``"not measured"``.
+        interval: Of 95 %, empty where there is none.
+        n: Seeds.
+        threshold: What the estimate is compared with.
+        verdict: In words.
+        is_summary: Whether the row sums a claim up.
+        measured: Whether there is an estimate.
+    """
+
+    claim: str
+    text: str
+    statistic: str
+    figure: str
+    anchor: str | None
+    estimate: str
+    interval: str
+    n: int
+    threshold: str
+    verdict: str
+    is_summary: bool
+    measured: bool
+
+
+def claim_rows(claims: pd.DataFrame, figures: Sequence[str]) -> list[ClaimRow]:
+    """The table's rows.
+
+    Args:
+        claims: As :func:`sharpflat.analysis.claims.claims_table` returns it, or read from its CSV.
+        figures: Names of the figures of the page, in their order.
+    """
+    return [_row(row, figures) for row in claims.to_dict("records")]
+
+
+def number(value: float) -> str:
+    """A number of the table as text; infinity by its sign, nothing for NaN."""
+    if math.isnan(value):
+        return ""
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:.3g}"
+
+
+def _row(row: dict[Any, Any], figures: Sequence[str]) -> ClaimRow:
+    claim, statistic = str(row["claim"]), str(row["statistic"])
+    is_summary = statistic.startswith(SUMMARY)
+    statistic = statistic.removeprefix(SUMMARY)
+    measured = bool(row["n"]) and not math.isnan(row["estimate"])
+    interval = "" if math.isnan(row["ci_low"]) else _interval(row["ci_low"], row["ci_high"])
+    anchors = [name for name in figures if fnmatchcase(name, str(row["figure"]))]
+    return ClaimRow(
+        claim=claim,
+        text=CLAIMS.get(claim, statistic) if is_summary else statistic,
+        statistic=statistic,
+        figure=str(row["figure"]),
+        anchor=next(iter(anchors), None),
+        estimate=number(row["estimate"]) if measured else "not measured",
+        interval=interval if measured else "",
+        n=int(row["n"]),
+        threshold=number(row["threshold"]),
+        verdict=str(row["verdict"]),
+        is_summary=is_summary,
+        measured=measured,
+    )
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{number(low)} to {number(high)}"
