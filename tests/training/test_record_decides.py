@@ -1,0 +1,140 @@
+"""What a record says is what a run does: its seeds, its tolerance, its limit of divergence."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector
+from training.dense import descending_eigenpairs
+
+from sharpflat.records import PrefixRecord
+from sharpflat.tasks.models import build_model
+from sharpflat.tasks.registry import DATASETS
+from sharpflat.training.batches import BatchOrder
+from sharpflat.training.energy import energy_at
+from sharpflat.training.randomness import stream_seed
+from sharpflat.training.state import TrainingState, initial_state, subspace_of
+from sharpflat.training.train import train_prefix
+
+CPU = torch.device("cpu")
+
+
+def _theta(state: TrainingState) -> Tensor:
+    return parameters_to_vector(state.model.parameters()).detach()
+
+
+def _order(state: TrainingState) -> list[list[int]]:
+    """Of the batches of two epochs."""
+    return [state.order.indices(step).tolist() for step in range(58)]
+
+
+def test_the_seed_decides_initialisation_and_batches(
+    prefix_record: PrefixRecord, digits: Path
+) -> None:
+    """Oracles: another seed, and the same seed under another state of torch's own generator."""
+    states = {}
+    for name, seed, chance in (("first", 0, 5), ("again", 0, 6), ("other", 1, 5)):
+        torch.manual_seed(chance)
+        states[name] = initial_state(replace(prefix_record, seed=seed), digits, device=CPU)
+    first, again, other = states.values()
+    assert torch.equal(_theta(first), _theta(again))
+    assert not torch.isclose(_theta(first), _theta(other)).all()
+    assert _order(first) == _order(again)
+    assert _order(first) != _order(other)
+    # Not merely shifted by an epoch, as of seeds that are added to the epoch's number.
+    assert not any(_order(first)[i : i + 29] == _order(other)[:29] for i in (0, 29))
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_each_use_of_chance_has_the_stream_of_its_name(
+    prefix_record: PrefixRecord, digits: Path, seed: int
+) -> None:
+    """Oracle: the parts built with the stream's seed by hand."""
+    record = replace(prefix_record, seed=seed)
+    state = initial_state(record, digits, device=CPU)
+    sizes = dict(record.sizes)
+    model = build_model(
+        record.model, DATASETS[record.dataset], sizes, seed=stream_seed(seed, "initialisation")
+    )
+    assert torch.equal(_theta(state), parameters_to_vector(model.parameters()))
+    order = BatchOrder(1437, record.batch_size, seed=stream_seed(seed, "batches"))
+    assert _order(state) == [order.indices(step).tolist() for step in range(58)]
+    assert subspace_of(state, record, refresh="adaptive").seed == stream_seed(seed, "eigensolver")
+
+
+def test_the_seed_decides_the_eigensolvers_vectors(
+    prefix_record: PrefixRecord, digits: Path
+) -> None:
+    """Oracle: the same subspace to its tolerance, from another start; the same seed, same bits."""
+    state = initial_state(prefix_record, digits, device=CPU)
+    bases = []
+    for seed in (0, 0, 1):
+        subspace = subspace_of(state, replace(prefix_record, seed=seed), refresh="adaptive")
+        subspace.refresh()
+        bases.append(subspace.basis)
+    assert torch.equal(bases[0], bases[1])
+    assert not torch.equal(bases[0], bases[2])
+    overlap = (bases[0].T @ bases[2]).square().sum().item()
+    assert overlap == pytest.approx(prefix_record.k, abs=2 * prefix_record.tolerance**2)
+
+
+def test_the_seed_decides_the_energys_probes(prefix_record: PrefixRecord, digits: Path) -> None:
+    """Oracle: estimates from other probes differ; the same seed gives the same numbers."""
+    state = initial_state(replace(prefix_record, hessian_samples=50), digits, device=CPU)
+    shares = [
+        energy_at(state, replace(prefix_record, seed=seed), probes=2)[0]["frobenius_norm"]
+        for seed in (0, 0, 1)
+    ]
+    assert shares[0] == shares[1] != shares[2]
+
+
+def test_the_tolerance_is_the_records(prefix_record: PrefixRecord, digits: Path) -> None:
+    """Oracle: the true angle to the dense Hessian's eigenvectors; what is looser costs less."""
+    state = initial_state(prefix_record, digits, device=CPU)
+    hessian = state.hessian @ torch.eye(state.hessian.shape[0])
+    dominant = descending_eigenpairs(hessian.double())[1][:, : prefix_record.k]
+    products = []
+    for tolerance in (0.4, 0.05, 0.002):
+        record = replace(prefix_record, tolerance=tolerance)
+        subspace = subspace_of(state, record, refresh="adaptive")
+        estimate = subspace.refresh().error_estimate
+        basis = subspace.basis.double()
+        sine = (basis - dominant @ (dominant.T @ basis)).norm().item()
+        assert sine <= tolerance
+        assert estimate <= tolerance
+        products.append(subspace.num_matvecs)
+    assert products[0] < products[1] < products[2]
+
+
+@pytest.mark.parametrize("factor", [1.5, 20.0, 1e6])
+def test_a_run_diverges_where_its_loss_passes_the_records_factor(
+    prefix_record: PrefixRecord, digits: Path, tmp_path: Path, factor: float
+) -> None:
+    """Oracle: the batch losses of plain SGD, beyond its stable step size of 2 / λ_1."""
+    record = replace(
+        prefix_record,
+        learning_rate=0.06,
+        switch_alignment=None,
+        switch_max_steps=9,
+        divergence_factor=factor,
+    )
+    state = initial_state(record, digits, device=CPU)
+    limit = factor * state.full_gradient()[0]
+    optimizer = torch.optim.SGD(state.model.parameters(), lr=record.learning_rate)
+    losses = []
+    for step in range(record.switch_max_steps + 1):
+        optimizer.zero_grad()
+        loss = state.batch_loss(step)
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+    passed = [step for step, loss in enumerate(losses) if loss > limit]
+    expected = ("diverged", passed[0]) if passed else ("finished", record.switch_max_steps)
+    assert math.isfinite(losses[-1])
+    train_prefix(record, data=digits, folder=tmp_path, device=CPU)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["status"], summary["last_step"]) == expected
