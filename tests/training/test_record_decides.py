@@ -6,18 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from planted import run_record
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from training.dense import descending_eigenpairs
 
 from sharpflat.records import PrefixRecord
 from sharpflat.tasks.models import build_model
 from sharpflat.tasks.registry import DATASETS
 from sharpflat.training.batches import BatchOrder
+from sharpflat.training.checkpoints import read_checkpoint
 from sharpflat.training.energy import energy_at
 from sharpflat.training.randomness import stream_seed
 from sharpflat.training.state import TrainingState, initial_state, subspace_of
-from sharpflat.training.train import train_prefix
+from sharpflat.training.train import Keeping, train_prefix, train_run
 
 CPU = torch.device("cpu")
 
@@ -137,3 +139,34 @@ def test_a_run_diverges_where_its_loss_passes_the_records_factor(
     summary = json.loads((tmp_path / "summary.json").read_text())
     expected = ("finished", record.switch_max_steps) if step is None else ("diverged", step)
     assert (summary["status"], summary["last_step"]) == expected
+
+
+@pytest.mark.parametrize("weights", [(0.3, 1.7), (1.0, 0.0), (0.0, 1.0)])
+def test_a_step_weighs_the_parts_of_the_gradient_as_the_record_says(
+    prefix_record: PrefixRecord, digits: Path, tmp_path: Path, weights: tuple[float, float]
+) -> None:
+    """Oracle: ``θ - η (a P g + b (g - P g))`` with P of the dense Hessian at the switch."""
+    prefix = replace(prefix_record, switch_alignment=None, switch_max_steps=1, tolerance=0.001)
+    train_prefix(prefix, data=digits, folder=tmp_path / "prefix", device=CPU)
+    a, b = weights
+    train_run(
+        run_record(prefix, dom_weight=a, bulk_weight=b, steps=1, learning_rate=0.1),
+        data=digits,
+        prefix_folder=tmp_path / "prefix",
+        folder=tmp_path / "run",
+        device=CPU,
+        keeping=Keeping(snapshots=1),
+    )
+    snapshots = read_checkpoint(tmp_path / "run" / "snapshots.pt")["parameters"]
+    before, after = (snapshots[step].double() for step in (1, 2))
+    state = initial_state(prefix, digits, device=CPU)
+    vector_to_parameters(snapshots[1], state.model.parameters())
+    gradient = torch.cat(
+        [g.flatten() for g in torch.autograd.grad(state.batch_loss(1), state.hessian.parameters)]
+    ).double()
+    hessian = state.hessian @ torch.eye(state.hessian.shape[0])
+    V = descending_eigenpairs(hessian.double())[1][:, : prefix.k]
+    dominant = V @ (V.T @ gradient)
+    expected = -0.1 * (a * dominant + b * (gradient - dominant))
+    assert (after - before - expected).norm() < 0.01 * expected.norm()
+    assert 0.2 < dominant.norm() / gradient.norm() < 0.95  # else the weights would not show
