@@ -24,7 +24,18 @@ from mutants.faults import FAULTS, ROOT, Fault
 COPIED = ("src", "tests", "workflow", "pyproject.toml")
 #: Imported once and handed on to the process of each fault, which would spend most of its time on
 #: them; nothing of sharpflat, which changes.
-PRELOADED = ("pandas", "pytest", "scipy.stats", "sklearn.datasets", "torch", "torch._dynamo")
+PRELOADED = (
+    "_hypothesis_pytestplugin",
+    "hypothesis",
+    "jsonschema",
+    "pandas",
+    "pytest",
+    "scipy.stats",
+    "sklearn.datasets",
+    "torch",
+    "torch._dynamo",
+    "xdist.plugin",
+)
 #: A fault that makes a test run for so long is caught too; the slowest test takes 20 s.
 TIMEOUT_SECONDS = 180
 
