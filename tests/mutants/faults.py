@@ -342,6 +342,44 @@ TRAINING = (
         ("tests/training/test_train.py::test_the_switch_is_the_first_record_whose_average_passes",),
     ),
     Fault(
+        "a run averages the record of its switch again",
+        LOOP,
+        "if progress.step == self.start.step:",
+        "if False:",
+        (f"{DECIDES}a_run_goes_on_from_the_average_of_its_prefix",),
+    ),
+    Fault(
+        "measuring refreshes what an interval projects on",
+        TRAIN,
+        "fixed_interval = isinstance(record.refresh, int)",
+        "fixed_interval = False",
+        (f"{DECIDES}recording_changes_no_step_of_an_interval",),
+    ),
+    Fault(
+        "a step beyond the tolerance sounds no alarm",
+        LOOP,
+        "tolerance = self.record.tolerance",
+        "tolerance = 1.0",
+        (
+            "tests/training/test_alarms.py"
+            "::test_steps_on_a_subspace_beyond_its_tolerance_are_counted",
+        ),
+    ),
+    Fault(
+        "products are not counted",
+        LOOP,
+        'row["num_matvecs"] = self.measuring.num_matvecs',
+        'row["num_matvecs"] = len(progress.trajectory.rows)',
+        (COLUMN,),
+    ),
+    Fault(
+        "the test accuracy is that of another class",
+        STATE,
+        "outputs.argmax(dim=1) == targets",
+        "outputs.argmin(dim=1) == targets",
+        (COLUMN,),
+    ),
+    Fault(
         "a run keeps the learning rate of its prefix",
         TRAIN,
         "lr=settings.learning_rate",
@@ -541,9 +579,19 @@ ANALYSIS = (
     Fault(
         "acceleration is SGD's steps over Bulk-SGD's",
         f"{CLAIMS}/acceleration.py",
+        'pairs["method"] / pairs["reference"]',
+        'pairs["reference"] / pairs["method"]',
+        ("tests/analysis/test_claims_training.py::test_acceleration",),
+    ),
+    Fault(
+        "acceleration at the best learning rates is SGD's steps over Bulk-SGD's",
+        f"{CLAIMS}/acceleration.py",
         'fewest["bulk_sgd"] / fewest["sgd"]',
         'fewest["sgd"] / fewest["bulk_sgd"]',
-        ("tests/analysis/test_claims_training.py::test_acceleration",),
+        (
+            "tests/analysis/test_claims_training.py"
+            "::test_the_best_learning_rate_is_each_methods_own",
+        ),
     ),
     Fault(
         "instability is where SGD is unstable and Bulk-SGD is not",

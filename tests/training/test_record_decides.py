@@ -1,5 +1,6 @@
 """What a record says is what a run does: its seeds, its tolerance, its limit of divergence."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -170,3 +171,57 @@ def test_a_step_weighs_the_parts_of_the_gradient_as_the_record_says(
     expected = -0.1 * (a * dominant + b * (gradient - dominant))
     assert (after - before - expected).norm() < 0.01 * expected.norm()
     assert 0.2 < dominant.norm() / gradient.norm() < 0.95  # else the weights would not show
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "trajectory.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_goes_on_from_the_average_of_its_prefix(
+    prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    """Oracle: the prefix that goes on in place of the run; the switch's record counts once."""
+    short = replace(prefix_record, switch_alignment=None, switch_max_steps=10)
+    for name, steps in (("prefix", 10), ("whole", 20)):
+        record = replace(short, switch_max_steps=steps)
+        train_prefix(record, data=digits, folder=tmp_path / name, device=CPU)
+    train_run(
+        run_record(short, steps=10),
+        data=digits,
+        prefix_folder=tmp_path / "prefix",
+        folder=tmp_path / "run",
+        device=CPU,
+    )
+    whole, run = (
+        {int(row["step"]): float(row["alignment_ema"]) for row in _rows(tmp_path / name)}
+        for name in ("whole", "run")
+    )
+    assert list(run) == [10, 15, 20]
+    # The run's solver starts afresh, so that its alignments agree to the solver's tolerance.
+    for step, average in run.items():
+        assert average == pytest.approx(whole[step], abs=0.01)
+    assert (
+        _rows(tmp_path / "prefix")[-1]["alignment_ema"]
+        == _rows(tmp_path / "run")[0]["alignment_ema"]
+    )
+
+
+def test_recording_changes_no_step_of_an_interval(
+    prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    """Oracle: the run that records at its ends only. What the steps are projected on drifts for an
+    interval, and a measurement, which converges, must not bring it up to date."""
+    losses = []
+    for every in (1, 9):
+        prefix = replace(
+            prefix_record, switch_alignment=None, switch_max_steps=9, record_every=every
+        )
+        folder = tmp_path / str(every)
+        train_prefix(prefix, data=digits, folder=folder / "prefix", device=CPU)
+        record = run_record(prefix, dom_weight=0.0, steps=9, refresh=4, learning_rate=0.1)
+        train_run(
+            record, data=digits, prefix_folder=folder / "prefix", folder=folder / "run", device=CPU
+        )
+        losses.append(_rows(folder / "run")[-1]["train_loss"])
+    assert losses[0] == losses[1]
