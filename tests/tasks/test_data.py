@@ -23,6 +23,9 @@ def test_gray_images_are_normalised(images: Arrays, mirror: Path) -> None:
     assert isinstance(dataset.train_inputs, Tensor)
     assert dataset.train_inputs.shape == (12, 1, 28, 28)
     np.testing.assert_allclose(dataset.train_inputs.numpy(), expected, rtol=1e-13)
+    expected = (images["x_test"][:, None] / 255 - 0.1307) / 0.3081
+    assert isinstance(dataset.test_inputs, Tensor)
+    np.testing.assert_allclose(dataset.test_inputs.numpy(), expected, rtol=1e-13)
     assert dataset.train_targets.dtype == torch.int64
     assert dataset.test_targets.tolist() == images["y_test"].tolist()
     assert (dataset.name, dataset.num_classes, dataset.num_train) == ("mnist5k", 10, 12)

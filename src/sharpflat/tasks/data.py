@@ -16,6 +16,10 @@ from sharpflat.tasks.text import PADDING
 
 __all__ = ["DataError", "Dataset", "Inputs", "load", "prepare", "select"]
 
+#: Spread of the normalised training inputs, and its inverse, from which on their entry cannot be
+#: right: bytes and fractions of one differ by 255, and a related data set's std by less than 2.
+WRONG_SCALE = 10.0
+
 Inputs = Tensor | tuple[Tensor, ...]
 """A model's inputs, samples along dimension 0: images (N, C, H, W), called ``model(inputs)``; or
 rows and their mask, (N, L, …) and bool (N, L), called ``model(*inputs)``."""
@@ -96,7 +100,8 @@ def load(
 
     Raises:
         ValueError: If there is no data set of that name.
-        DataError: If the file is absent, damaged, or not that data set.
+        DataError: If the file is absent, damaged, or not that data set, or the entry normalises it
+            in another unit than its own.
     """
     entry = look_up(DATASETS, name, what="data set")
     arrays = read_arrays(path, entry.array_shapes)
@@ -104,15 +109,16 @@ def load(
     return Dataset(
         name=name,
         num_classes=entry.num_classes,
-        train_inputs=_inputs(entry, arrays, "train", device, dtype),
+        train_inputs=_inputs(name, entry, arrays, "train", device, dtype),
         train_targets=torch.from_numpy(arrays["y_train"]).to(device, torch.int64),
-        test_inputs=_inputs(entry, arrays, "test", device, dtype),
+        test_inputs=_inputs(name, entry, arrays, "test", device, dtype),
         test_targets=torch.from_numpy(arrays["y_test"]).to(device, torch.int64),
         fingerprint=_fingerprint(entry, arrays),
     )
 
 
 def _inputs(
+    name: str,
     entry: DatasetEntry,
     arrays: Arrays,
     split: str,
@@ -123,6 +129,7 @@ def _inputs(
     if entry.kind == "text":
         tokens = stored.to(device, torch.int64)
         return tokens, tokens != PADDING
+    assert entry.max_value is not None
     values = stored.to(device, dtype) / entry.max_value
     # Channels, and features, are the last dimension of what is stored.
     if entry.kind == "image" and entry.input_shape[0] == 1:
@@ -130,13 +137,28 @@ def _inputs(
     mean = torch.tensor(entry.mean, device=device, dtype=dtype)
     std = torch.tensor(entry.std, device=device, dtype=dtype)
     values = (values - mean) / std
+    if split == "train":
+        _check_scale(name, entry, values)
     if entry.kind == "image":
         return values.movedim(-1, 1).contiguous()
     return values, torch.ones(values.shape[:2], device=device, dtype=torch.bool)
 
 
+def _check_scale(name: str, entry: DatasetEntry, normalised: Tensor) -> None:
+    """Refuse an entry whose numbers are in another unit than the data."""
+    spread = normalised.std(correction=0).item()
+    if not 1 / WRONG_SCALE <= spread <= WRONG_SCALE:
+        raise DataError(
+            f"data set {name!r}: its training inputs, normalised with mean {entry.mean}, std "
+            f"{entry.std} and max_value {entry.max_value}, have standard deviation {spread:.3g}, "
+            "which should be about 1: give mean and std of the stored values over max_value"
+        )
+
+
 def _fingerprint(entry: DatasetEntry, arrays: Arrays) -> str:
-    digest = sha256(f"{entry.mean} {entry.std} {entry.max_value}\n".encode())
+    # Token ids have no scale; the number stands for that in the fingerprints of results.
+    scale = 255.0 if entry.max_value is None else float(entry.max_value)
+    digest = sha256(f"{entry.mean} {entry.std} {scale}\n".encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())

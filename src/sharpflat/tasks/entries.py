@@ -1,10 +1,18 @@
 """What a registry says about a data set and about a model (free of torch)."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["image", "sequence", "text"]
+
+#: What the dimensions of one input are, by kind.
+DIMENSIONS: Mapping[Kind, tuple[str, ...]] = {
+    "image": ("channels", "height", "width"),
+    "sequence": ("length", "features"),
+    "text": ("length",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +28,12 @@ class DatasetEntry:
         num_classes: Number of classes; labels lie in ``[0, num_classes)``.
         num_train: Number of training samples.
         num_test: Number of test samples.
-        mean: Mean per channel or feature, subtracted at load, with ``max_value`` as the unit.
-        std: Standard deviation per channel or feature, divided by at load, in the same unit.
-        max_value: Stored value of a fully lit pixel.
+        mean: Mean per channel or feature, or one for all, subtracted at load, with ``max_value``
+            as the unit. Needed for values, of no use for text; so are the next two.
+        std: Standard deviation per channel or feature, or one for all, divided by at load, in the
+            same unit.
+        max_value: Stored value that counts as 1: 255 for pixels of a byte, 1 for values that are
+            stored in the unit of ``mean`` and ``std``.
         vocabulary_size: Number of token ids, padding and unknown included; ``None`` unless text.
         fingerprints: sha256 of the raw bytes (C order) of stored arrays. A key is an array's name,
             or ``"name[:n]"`` for its first n rows.
@@ -30,6 +41,22 @@ class DatasetEntry:
             source checks these.
         variants: sha256 of the whole of the training inputs for known versions of them, by a
             description. Which one is at hand is recorded; none is required.
+
+    Raises:
+        ValueError: A field is missing, of no use for the kind, or outside what is allowed.
+
+    Example:
+        >>> DatasetEntry(
+        ...     prepare="letters:a",
+        ...     kind="image",
+        ...     input_shape=(1, 28, 28),
+        ...     num_classes=26,
+        ...     num_train=5000,
+        ...     num_test=1000,
+        ... )
+        Traceback (most recent call last):
+        ...
+        ValueError: data set of 'letters:a': mean is (); give image data a tuple of 1, ...
     """
 
     prepare: str
@@ -40,11 +67,63 @@ class DatasetEntry:
     num_test: int
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    max_value: float = 255.0
+    max_value: float | None = None
     vocabulary_size: int | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     source_fingerprints: Mapping[str, str] = field(default_factory=dict)
     variants: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._check_sizes()
+        if self.kind == "text":
+            self._check_text()
+        else:
+            self._check_values()
+
+    def _check_sizes(self) -> None:
+        if self.kind not in DIMENSIONS:
+            raise self._wrong("kind", f"use one of {', '.join(DIMENSIONS)}")
+        if len(self.input_shape) != len(DIMENSIONS[self.kind]) or min(self.input_shape) < 1:
+            dimensions = ", ".join(DIMENSIONS[self.kind])
+            raise self._wrong("input_shape", f"give {self.kind} data ({dimensions}), each above 0")
+        for name in ("num_classes", "num_train", "num_test"):
+            if getattr(self, name) < 1:
+                raise self._wrong(name, "it must be at least 1")
+
+    def _check_text(self) -> None:
+        if self.vocabulary_size is None or self.vocabulary_size < 1:
+            raise self._wrong("vocabulary_size", "give text data the number of its token ids")
+        for name, unused in (("mean", ()), ("std", ()), ("max_value", None)):
+            if getattr(self, name) != unused:
+                raise self._wrong(name, "token ids are not normalised: leave it out")
+
+    def _check_values(self) -> None:
+        if self.vocabulary_size is not None:
+            raise self._wrong("vocabulary_size", f"{self.kind} data have none: leave it out")
+        scaled, count = "channel", self.input_shape[0]
+        if self.kind == "sequence":
+            scaled, count = "feature", self.input_shape[1]
+        for name in ("mean", "std"):
+            numbers = getattr(self, name)
+            if not isinstance(numbers, tuple) or len(numbers) not in (1, count):
+                one = "" if count == 1 else ", or of one for all"
+                raise self._wrong(
+                    name, f"give {self.kind} data a tuple of {count}, one a {scaled}{one}"
+                )
+            if not all(math.isfinite(number) for number in numbers):
+                raise self._wrong(name, "every number must be finite")
+        if min(self.std) <= 0:
+            raise self._wrong("std", "every number must be above 0")
+        if self.max_value is None or not 0 < self.max_value < math.inf:
+            raise self._wrong(
+                "max_value",
+                "give the stored value that counts as 1 in mean and std, such as 255 for bytes",
+            )
+
+    def _wrong(self, name: str, remedy: str) -> ValueError:
+        return ValueError(
+            f"data set of {self.prepare!r}: {name} is {getattr(self, name)!r}; {remedy}"
+        )
 
     @property
     def input_name(self) -> str:

@@ -39,6 +39,7 @@ DATASETS: dict[str, DatasetEntry] = {
         num_test=3000,
         mean=_MNIST_MEAN,
         std=_MNIST_STD,
+        max_value=255.0,
         fingerprints={
             "x_train": "a853ca5da5c224d531837eaa3fe56ac036778bb2fdfad445143b5b7d4ec1c739",
             "y_train": "4263f048ea43702387ef1c8494b59e785853c0410e9770600d50f541a6fee264",
@@ -56,6 +57,7 @@ DATASETS: dict[str, DatasetEntry] = {
         num_test=1000,
         mean=_MNIST_MEAN,
         std=_MNIST_STD,
+        max_value=255.0,
         fingerprints={
             "x_train": "2ebc67503666638cafa60e0790ff8da850fea3630f44a31de6d17c99d77ce66b",
             "y_train": "f225ba8bf5c14015961ace59f45eef525ae90e51958e68cb29c821fd161ad0d9",
@@ -73,6 +75,7 @@ DATASETS: dict[str, DatasetEntry] = {
         num_test=3000,
         mean=(0.2860,),
         std=(0.3530,),
+        max_value=255.0,
     ),
     # CIFAR10-5k [S]: the first 5,000 training images.
     "cifar10_5k": DatasetEntry(
@@ -84,6 +87,7 @@ DATASETS: dict[str, DatasetEntry] = {
         num_test=1000,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
+        max_value=255.0,
         fingerprints={
             "x_train[:4000]": "bac45b45504ed1289a3f437be4bfbefece248abbc094a428a0b4dfab00e776ae",
             "y_train": "0cbafd4dfb25472c7c0d137ea8e7920f0afa3475882651ef6f8825cb39e748fb",

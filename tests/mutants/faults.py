@@ -1,0 +1,605 @@
+"""Faults that are planted in the source one at a time, and the tests that must catch each.
+
+The first group once passed the whole suite. A fault's text must stand exactly once in its file, so
+that the list is mended together with the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+PACKAGE = "src/sharpflat"
+STATE, MEASURE, LOOP = (f"{PACKAGE}/training/{name}.py" for name in ("state", "measure", "loop"))
+TRAIN, BATCHES, RUN_ENERGY = (
+    f"{PACKAGE}/training/{name}.py" for name in ("train", "batches", "energy")
+)
+MLP, CNN, TRANSFORMER = (
+    f"{PACKAGE}/tasks/models/{name}.py" for name in ("mlp", "cnn", "transformer")
+)
+DATA, LOSSES = f"{PACKAGE}/tasks/data.py", f"{PACKAGE}/tasks/losses.py"
+OPERATORS, SUBSPACE, ENERGY = (
+    f"{PACKAGE}/curvature/{name}.py" for name in ("operators", "subspace", "energy")
+)
+OPTIM, METHODS = f"{PACKAGE}/optim.py", f"{PACKAGE}/methods.py"
+STATISTICS, STABILITY, BOOTSTRAP = (
+    f"{PACKAGE}/analysis/{name}.py" for name in ("statistics", "stability", "bootstrap")
+)
+CLAIMS = f"{PACKAGE}/analysis/claims"
+
+REFERENCE = "tests/tasks/test_model_reference.py::test_"
+DECIDES = "tests/training/test_record_decides.py::test_"
+RECORDED = "tests/training/test_recorded.py::test_"
+COLUMN = f"{RECORDED}a_column_is_what_it_says"
+ENERGY_ROWS = "tests/training/test_energy_definitions.py::test_"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A wrong line.
+
+    Attributes:
+        name: What goes wrong.
+        file: Where, from the root.
+        text: What stands there, once.
+        replacement: What stands there instead.
+        tests: Of which at least one must fail.
+    """
+
+    name: str
+    file: str
+    text: str
+    replacement: str
+    tests: tuple[str, ...]
+
+    def planted_in(self, source: str) -> str:
+        """The source with the fault.
+
+        Raises:
+            ValueError: The text does not stand there exactly once.
+        """
+        count = source.count(self.text)
+        if count != 1:
+            raise ValueError(
+                f"fault {self.name!r}: its text is {count} times in {self.file}, not once: "
+                "find where that line went, or drop the fault"
+            )
+        return source.replace(self.text, self.replacement)
+
+
+SURVIVED_ONCE = (
+    Fault(
+        "batches ignore the seed",
+        STATE,
+        'seed=stream_seed(record.seed, "batches")',
+        "seed=0",
+        (f"{DECIDES}the_seed_decides_initialisation_and_batches",),
+    ),
+    Fault(
+        "initialisation ignores the seed",
+        STATE,
+        'seed=stream_seed(record.seed, "initialisation")',
+        "seed=0",
+        (f"{DECIDES}the_seed_decides_initialisation_and_batches",),
+    ),
+    Fault(
+        "the eigensolver ignores the seed",
+        STATE,
+        'seed=stream_seed(record.seed, "eigensolver")',
+        "seed=0",
+        (f"{DECIDES}the_seed_decides_the_eigensolvers_vectors",),
+    ),
+    Fault(
+        "a CNN without ReLU",
+        CNN,
+        "kernel_size=3, padding=1), nn.ReLU()]",
+        "kernel_size=3, padding=1)]",
+        (f"{REFERENCE}cnn",),
+    ),
+    Fault(
+        "an MLP without tanh",
+        MLP,
+        "nn.Linear(fan_in, fan_out), nn.Tanh()]",
+        "nn.Linear(fan_in, fan_out)]",
+        (f"{REFERENCE}mlp",),
+    ),
+    Fault(
+        "average for maximum pooling",
+        CNN,
+        "nn.MaxPool2d(2)",
+        "nn.AvgPool2d(2)",
+        (f"{REFERENCE}cnn",),
+    ),
+    Fault(
+        "a Transformer that normalises before its blocks",
+        TRANSFORMER,
+        "batch_first=True,",
+        "batch_first=True, norm_first=True,",
+        (f"{REFERENCE}transformer",),
+    ),
+    Fault(
+        "a Transformer of one head",
+        TRANSFORMER,
+        "                heads,\n",
+        "                1,\n",
+        (f"{REFERENCE}transformer",),
+    ),
+    Fault(
+        "a Transformer with ReLU",
+        TRANSFORMER,
+        'activation="gelu"',
+        'activation="relu"',
+        (f"{REFERENCE}transformer",),
+    ),
+    Fault(
+        "the test loss is the training loss",
+        MEASURE,
+        '"test_loss": test_loss',
+        '"test_loss": train_loss',
+        (COLUMN,),
+    ),
+    Fault(
+        "the mini-batch's alignment is that of the full gradient",
+        MEASURE,
+        "subspace.alignment(batch_gradient)",
+        "subspace.alignment(gradient)",
+        (COLUMN,),
+    ),
+    Fault(
+        "the residual is the smallest",
+        MEASURE,
+        "pairs.residuals.max()",
+        "pairs.residuals.min()",
+        (COLUMN,),
+    ),
+    Fault(
+        "the tolerance is ignored",
+        STATE,
+        "tol=record.tolerance",
+        "tol=0.05",
+        (f"{DECIDES}the_tolerance_is_the_records",),
+    ),
+    Fault(
+        "the divergence factor is ignored",
+        LOOP,
+        "self.record.divergence_factor *",
+        "100.0 *",
+        (f"{DECIDES}a_run_diverges_where_its_loss_passes_the_records_factor",),
+    ),
+    Fault(
+        "the overlap is that of G with itself",
+        RUN_ENERGY,
+        "subspace_overlap(dominant.eigenvectors, ggn.eigenvectors)",
+        "subspace_overlap(ggn.eigenvectors, ggn.eigenvectors)",
+        (f"{ENERGY_ROWS}the_overlap_is_that_of_the_eigenspaces_of_hessian_and_ggn",),
+    ),
+)
+
+TASKS = (
+    Fault(
+        "words without positions",
+        TRANSFORMER,
+        "self.embedding(rows) + self.positions[: rows.shape[1]]",
+        "self.embedding(rows)",
+        (f"{REFERENCE}transformer",),
+    ),
+    Fault(
+        "the mean over words takes padding in",
+        TRANSFORMER,
+        "weights = mask.unsqueeze(-1).to(hidden.dtype)",
+        "weights = torch.ones_like(mask).unsqueeze(-1).to(hidden.dtype)",
+        (f"{REFERENCE}transformer",),
+    ),
+    Fault(
+        "words attend to padding",
+        TRANSFORMER,
+        "src_key_padding_mask=~mask",
+        "src_key_padding_mask=None",
+        (f"{REFERENCE}transformer",),
+    ),
+    Fault(
+        "squared error is a mean over classes",
+        LOSSES,
+        ".square().sum(dim=1).mean()",
+        ".square().mean(dim=1).mean()",
+        ("tests/tasks/test_losses.py::test_mse_is_summed_over_classes_and_averaged_over_samples",),
+    ),
+    Fault(
+        "cross-entropy is a sum over samples",
+        LOSSES,
+        "functional.cross_entropy(outputs, targets)",
+        'functional.cross_entropy(outputs, targets, reduction="sum")',
+        ("tests/tasks/test_losses.py::test_cross_entropy_is_the_mean_of_minus_log_probabilities",),
+    ),
+    Fault(
+        "a model built from a seed of its own",
+        f"{PACKAGE}/tasks/models/__init__.py",
+        "torch.default_generator.manual_seed(seed)",
+        "torch.default_generator.manual_seed(0)",
+        (
+            "tests/tasks/test_models.py"
+            "::test_a_seed_decides_the_parameters_and_nothing_else_is_touched",
+        ),
+    ),
+    Fault(
+        "inputs are not centred",
+        DATA,
+        "values = (values - mean) / std",
+        "values = values / std",
+        ("tests/tasks/test_data.py::test_gray_images_are_normalised",),
+    ),
+    Fault(
+        "the test samples are training samples",
+        DATA,
+        '_inputs(name, entry, arrays, "test", device, dtype)',
+        '_inputs(name, entry, arrays, "train", device, dtype)[: entry.num_test]',
+        ("tests/tasks/test_data.py::test_gray_images_are_normalised",),
+    ),
+    Fault(
+        "a subset is the last samples",
+        DATA,
+        "select(self.train_inputs, slice(n))",
+        "select(self.train_inputs, slice(-n, None))",
+        ("tests/tasks/test_data.py::test_a_subset_is_the_first_samples",),
+    ),
+    Fault(
+        "a wrong scale is accepted",
+        DATA,
+        "        _check_scale(name, entry, values)\n",
+        "        pass\n",
+        ("tests/tasks/test_entries.py::test_numbers_in_another_unit_than_the_data_are_refused",),
+    ),
+)
+
+TRAINING = (
+    Fault(
+        "every seed shuffles alike",
+        BATCHES,
+        "manual_seed(self.seed + epoch)",
+        "manual_seed(epoch)",
+        ("tests/training/test_batches.py::test_a_batch_depends_on_seed_and_step_alone",),
+    ),
+    Fault(
+        "every epoch shuffles alike",
+        BATCHES,
+        "manual_seed(self.seed + epoch)",
+        "manual_seed(self.seed)",
+        ("tests/training/test_batches.py::test_epochs_are_shuffled_differently",),
+    ),
+    Fault(
+        "all streams of a seed are one",
+        f"{PACKAGE}/training/randomness.py",
+        'f"{seed}/{stream}"',
+        'f"{seed}"',
+        (
+            "tests/training/test_batches.py"
+            "::test_streams_of_a_seed_differ_and_are_the_same_everywhere",
+        ),
+    ),
+    Fault(
+        "the energy's probes ignore the seed",
+        RUN_ENERGY,
+        'seed = stream_seed(record.seed, "energy")',
+        "seed = 0",
+        (f"{DECIDES}the_seed_decides_the_energys_probes",),
+    ),
+    Fault(
+        "the bulk norm is what the dominant norm leaves",
+        MEASURE,
+        "math.sqrt(max(1.0 - alignment**2, 0.0)) * norm",
+        "(1.0 - alignment) * norm",
+        (COLUMN,),
+    ),
+    Fault(
+        "the dominant norm is not scaled by the gradient's",
+        MEASURE,
+        '"dominant_gradient_norm": alignment * norm',
+        '"dominant_gradient_norm": alignment',
+        (COLUMN,),
+    ),
+    Fault(
+        "orthogonality is taken for granted",
+        MEASURE,
+        '"orthogonality": orthogonality(subspace.basis)',
+        '"orthogonality": 0.0',
+        (f"{RECORDED}orthogonality_is_that_of_the_basis",),
+    ),
+    Fault(
+        "every solve has converged",
+        MEASURE,
+        '"eigen_converged": int(pairs.converged)',
+        '"eigen_converged": 1',
+        ("tests/training/test_alarms.py::test_a_planted_fault_is_recorded_or_ends_the_run",),
+    ),
+    Fault(
+        "the estimated error is a third of it",
+        MEASURE,
+        '"subspace_error": pairs.error_estimate',
+        '"subspace_error": pairs.error_estimate / 3',
+        (f"{RECORDED}the_estimated_error_is_within_a_factor_of_the_true_one",),
+    ),
+    Fault(
+        "the recorded eigenvalues are those of another number of samples",
+        STATE,
+        "dataset.train_subset(record.hessian_samples)",
+        "dataset.train_subset(dataset.num_train)",
+        (f"{RECORDED}eigenvalues_are_those_of_the_dense_hessian",),
+    ),
+    Fault(
+        "the moving average counts records for steps",
+        LOOP,
+        "decay **= self.record.record_every",
+        "pass",
+        (COLUMN,),
+    ),
+    Fault(
+        "the first alignment above the threshold ends the prefix",
+        LOOP,
+        'self.ends(row["alignment_ema"])',
+        'self.ends(row["alignment"])',
+        ("tests/training/test_train.py::test_the_switch_is_the_first_record_whose_average_passes",),
+    ),
+    Fault(
+        "a run averages the record of its switch again",
+        LOOP,
+        "if progress.step == self.start.step:",
+        "if False:",
+        (f"{DECIDES}a_run_goes_on_from_the_average_of_its_prefix",),
+    ),
+    Fault(
+        "measuring refreshes what an interval projects on",
+        TRAIN,
+        "fixed_interval = isinstance(record.refresh, int)",
+        "fixed_interval = False",
+        (f"{DECIDES}recording_changes_no_step_of_an_interval",),
+    ),
+    Fault(
+        "a step beyond the tolerance sounds no alarm",
+        LOOP,
+        "tolerance = self.record.tolerance",
+        "tolerance = 1.0",
+        (
+            "tests/training/test_alarms.py"
+            "::test_steps_on_a_subspace_beyond_its_tolerance_are_counted",
+        ),
+    ),
+    Fault(
+        "products are not counted",
+        LOOP,
+        'row["num_matvecs"] = self.measuring.num_matvecs',
+        'row["num_matvecs"] = len(progress.trajectory.rows)',
+        (COLUMN,),
+    ),
+    Fault(
+        "the test accuracy is that of another class",
+        STATE,
+        "outputs.argmax(dim=1) == targets",
+        "outputs.argmin(dim=1) == targets",
+        (COLUMN,),
+    ),
+    Fault(
+        "a run keeps the learning rate of its prefix",
+        TRAIN,
+        "lr=settings.learning_rate",
+        "lr=prefix.learning_rate",
+        (f"{DECIDES}a_step_weighs_the_parts_of_the_gradient_as_the_record_says",),
+    ),
+    Fault(
+        "Dom-SGD trains as SGD does",
+        TRAIN,
+        "bulk_weight=record.bulk_weight",
+        "bulk_weight=1.0",
+        (f"{DECIDES}a_step_weighs_the_parts_of_the_gradient_as_the_record_says",),
+    ),
+    Fault(
+        "the weight of the Dominant part is that of the Bulk part",
+        TRAIN,
+        "dom_weight=record.dom_weight",
+        "dom_weight=record.bulk_weight",
+        (f"{DECIDES}a_step_weighs_the_parts_of_the_gradient_as_the_record_says",),
+    ),
+    Fault(
+        "the energy is that in the GGN's eigenspace",
+        RUN_ENERGY,
+        "curvature_energy(operator, dominant.eigenvectors,",
+        "curvature_energy(operator, ggn.eigenvectors,",
+        (f"{ENERGY_ROWS}rayleigh_quotients", f"{ENERGY_ROWS}shares_norms_and_traces"),
+    ),
+    Fault(
+        "the functional Hessian is the GGN",
+        RUN_ENERGY,
+        '"functional_hessian": FunctionalHessianOperator(*data)',
+        '"functional_hessian": GGNOperator(*data)',
+        (f"{ENERGY_ROWS}rayleigh_quotients",),
+    ),
+)
+
+CURVATURE = (
+    Fault(
+        "F averages the outputs",
+        OPERATORS,
+        "(residuals * outputs).sum()",
+        "(residuals * outputs).mean()",
+        ("tests/curvature/test_operators.py::test_functional_hessian[mlp-mse]",),
+    ),
+    Fault(
+        "G leaves the loss's curvature out",
+        OPERATORS,
+        "_gradient(loss_gradient, (leaf,), jacobian_v)",
+        "jacobian_v",
+        ("tests/curvature/test_operators.py::test_ggn[mlp-cross_entropy]",),
+    ),
+    Fault(
+        "an alignment is its square",
+        SUBSPACE,
+        "torch.linalg.vector_norm(self.basis.T @ v).item() / norm",
+        "(torch.linalg.vector_norm(self.basis.T @ v).item() / norm) ** 2",
+        (COLUMN,),
+    ),
+    Fault(
+        "the projection is onto the Bulk",
+        SUBSPACE,
+        "return self.basis @ (self.basis.T @ v)",
+        "return v - self.basis @ (self.basis.T @ v)",
+        ("tests/test_optim.py::test_step",),
+    ),
+    Fault(
+        "an interval refreshes at every step",
+        SUBSPACE,
+        "self._updates % _interval(self.refresh_policy) == 0",
+        "True",
+        ("tests/curvature/test_subspace.py::test_interval",),
+    ),
+    Fault(
+        "the tracker ignores the seed",
+        SUBSPACE,
+        "seed=self.seed + self._updates",
+        "seed=0",
+        (f"{DECIDES}the_seed_decides_the_eigensolvers_vectors",),
+    ),
+    Fault(
+        "the energy inside is that of ``Vᵀ M V``",
+        ENERGY,
+        "float(products.square().sum())",
+        "float((inside.T @ products).square().sum())",
+        (f"{ENERGY_ROWS}shares_norms_and_traces",),
+    ),
+    Fault(
+        "the energy outside counts the inside too",
+        ENERGY,
+        "probes = probes - basis @ (basis.T @ probes)",
+        "pass",
+        (f"{ENERGY_ROWS}shares_norms_and_traces",),
+    ),
+    Fault(
+        "a standard error is a standard deviation",
+        ENERGY,
+        "float(samples.std()) / math.sqrt(len(samples))",
+        "float(samples.std())",
+        (f"{ENERGY_ROWS}shares_norms_and_traces",),
+    ),
+    Fault(
+        "an overlap is its root",
+        ENERGY,
+        "float(cosines.square().sum()) / first.shape[1]",
+        "(float(cosines.square().sum()) / first.shape[1]) ** 0.5",
+        (f"{ENERGY_ROWS}the_overlap_is_that_of_the_eigenspaces_of_hessian_and_ggn",),
+    ),
+)
+
+OPTIMIZER = (
+    Fault(
+        "the weights of the two parts are swapped",
+        OPTIM,
+        "self.dom_weight * dominant + self.bulk_weight * (update - dominant)",
+        "self.bulk_weight * dominant + self.dom_weight * (update - dominant)",
+        ("tests/test_optim.py::test_step",),
+    ),
+    Fault(
+        "a step leaves the subspace where it was",
+        OPTIM,
+        "        self.subspace.update()\n",
+        "        self.subspace.basis\n",
+        ("tests/test_optim.py::test_the_projection_is_that_of_the_point_before_the_step",),
+    ),
+    Fault(
+        "the path to Bulk-SGD runs backwards",
+        METHODS,
+        '"sgd_to_bulk": lambda alpha: (1.0 - alpha, 1.0)',
+        '"sgd_to_bulk": lambda alpha: (alpha, 1.0)',
+        ("tests/test_methods.py::test_weights_follow_the_definitions",),
+    ),
+    Fault(
+        "the convex path halves every step",
+        METHODS,
+        "(2.0 - 2.0 * alpha, 2.0 * alpha)",
+        "(1.0 - alpha, alpha)",
+        ("tests/test_methods.py::test_weights_follow_the_definitions",),
+    ),
+)
+
+ANALYSIS = (
+    Fault(
+        "SGD's loss is reached while a loss is above it",
+        STATISTICS,
+        'targets["train_loss"] <= targets["target"]',
+        'targets["train_loss"] >= targets["target"]',
+        (
+            "tests/analysis/test_statistics.py"
+            "::test_steps_to_sgd_are_counted_within_the_cell_and_the_seed",
+        ),
+    ),
+    Fault(
+        "the slope is that of the loss, not of its logarithm",
+        STATISTICS,
+        "np.log(losses)",
+        "losses",
+        ("tests/analysis/test_statistics.py::test_endings_are_those_of_the_last_record",),
+    ),
+    Fault(
+        "a step is stable up to 1 / λ_1",
+        STABILITY,
+        "dominant = learning_rate * dom_weight * eigenvalue_dominant < 2",
+        "dominant = learning_rate * dom_weight * eigenvalue_dominant < 1",
+        ("tests/analysis/test_stability.py::test_the_prediction_is_what_a_quadratic_does",),
+    ),
+    Fault(
+        "the Bulk's edge is that of λ_k",
+        STABILITY,
+        "int(row['k']) + 1",
+        "int(row['k'])",
+        ("tests/analysis/test_stability.py::test_the_bulk_eigenvalue_is_the_one_after_k",),
+    ),
+    Fault(
+        "a 95 % interval leaves 10 % out",
+        BOOTSTRAP,
+        "round(RESAMPLES * (1 - CONFIDENCE) / 2)",
+        "round(RESAMPLES * (1 - CONFIDENCE))",
+        (
+            "tests/analysis/test_bootstrap.py"
+            "::test_the_ends_are_percentiles_of_the_enumerated_resamples",
+        ),
+    ),
+    Fault(
+        "a geometric mean is arithmetic",
+        BOOTSTRAP,
+        "np.exp(mean(np.log(samples)))",
+        "mean(samples)",
+        ("tests/analysis/test_bootstrap.py::test_a_geometric_mean_is_the_mean_of_logs",),
+    ),
+    Fault(
+        "a diverged SGD counts as aligned",
+        f"{CLAIMS}/alignment.py",
+        ".fillna(0.0)",
+        ".fillna(1.0)",
+        ("tests/analysis/test_claims_training.py::test_a_diverged_sgd_counts_as_not_aligned",),
+    ),
+    Fault(
+        "acceleration is SGD's steps over Bulk-SGD's",
+        f"{CLAIMS}/acceleration.py",
+        'pairs["method"] / pairs["reference"]',
+        'pairs["reference"] / pairs["method"]',
+        ("tests/analysis/test_claims_training.py::test_acceleration",),
+    ),
+    Fault(
+        "acceleration at the best learning rates is SGD's steps over Bulk-SGD's",
+        f"{CLAIMS}/acceleration.py",
+        'fewest["bulk_sgd"] / fewest["sgd"]',
+        'fewest["sgd"] / fewest["bulk_sgd"]',
+        (
+            "tests/analysis/test_claims_training.py"
+            "::test_the_best_learning_rate_is_each_methods_own",
+        ),
+    ),
+    Fault(
+        "instability is where SGD is unstable and Bulk-SGD is not",
+        f"{CLAIMS}/instability.py",
+        'pairs["reference"].astype(bool) & ~pairs["method"].astype(bool)',
+        'pairs["method"].astype(bool) & ~pairs["reference"].astype(bool)',
+        ("tests/analysis/test_claims_ablations.py::test_instability_holds",),
+    ),
+)
+
+FAULTS = (*SURVIVED_ONCE, *TASKS, *TRAINING, *CURVATURE, *OPTIMIZER, *ANALYSIS)
