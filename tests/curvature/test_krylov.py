@@ -32,6 +32,7 @@ def assert_holds(basis: KrylovBasis, matrix: Tensor, tolerance: float) -> None:
     left = vectors * values.to(Q) + basis.pending_vectors(residuals)
     scale = float(torch.linalg.matrix_norm(matrix, 2))
     assert torch.allclose(matrix @ vectors, left, rtol=0, atol=tolerance * max(scale, 1e-300))
+    assert torch.allclose(basis.images(coordinates), left, rtol=0, atol=tolerance * scale)
 
 
 def operate(basis: KrylovBasis, operation: str, generator: torch.Generator) -> None:
