@@ -175,9 +175,8 @@ class TestGradMode:
             def forward(self, x):
                 return super().forward(x).detach()
 
-        operator = kind(Detached(*tanh_mlp()), cross_entropy, *data)
         with pytest.raises(UnsupportedLossError, match="depends on none of the parameters"):
-            product(operator)
+            product(kind(Detached(*tanh_mlp()), cross_entropy, *data))
 
     def test_inputs_that_require_gradients_are_not_parameters(self, data):
         """Oracle: as above, where the loss has a graph, to the inputs alone."""
@@ -191,9 +190,8 @@ class TestGradMode:
                 return x @ self.weight.detach()
 
         x, y = data
-        operator = HessianOperator(Frozen(), cross_entropy, x.requires_grad_(), y)
         with pytest.raises(UnsupportedLossError, match="depends on none of the parameters"):
-            product(operator)
+            product(HessianOperator(Frozen(), cross_entropy, x.requires_grad_(), y))
 
 
 def cast(model: nn.Module) -> None:

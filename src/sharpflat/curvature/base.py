@@ -22,6 +22,7 @@ from sharpflat.curvature.checks import UnsupportedLossError
 from sharpflat.curvature.differentiation import Tensors, gradient, parameter_gradient
 from sharpflat.curvature.graphs import Product, RecordedGraphs
 from sharpflat.curvature.mean_probe import LossFunction, MeanProbe
+from sharpflat.curvature.memory import bytes_per_sample, default_memory_limit
 from sharpflat.curvature.output_curvature import output_traces
 from sharpflat.curvature.samples import Samples
 from sharpflat.curvature.snapshot import Snapshot
@@ -44,15 +45,21 @@ class CurvatureOperator(ABC):
         loss_fn: ``loss_fn(outputs, targets)``, the mean over samples.
         inputs: Tensor or tuple of tensors, samples along dimension 0.
         targets: Tensor, samples along dimension 0.
-        chunk_size: Samples whose graph is held in memory at a time. Default: all, which records
-            the graph once per θ. With chunks the graph of each is recorded again in every call,
-            so ask for several products at once (``operator @ V``).
+        chunk_size: Samples a graph. Default: from the memory of a sample's graph, which is
+            measured on a few of them: all in one if that takes at most 128 MiB (on a GPU 4 GiB),
+            else chunks of that much. Products depend on it by rounding alone.
+        memory_limit: Bytes that recorded graphs may take together. Those that fit are recorded
+            once per θ and kept; others are recorded again in every call, one at a time, so ask
+            for several products at once (``operator @ V``). 0 holds one graph at a time.
+            Default: a quarter of the memory that is free when the operator is built, of the
+            parameters' device.
 
     Raises:
         UnsupportedModelError: A layer depends on the rest of the batch or on chance.
-        UnsupportedLossError: The loss is not a deterministic mean over samples.
-        ValueError: No samples, numbers of samples that differ, no trainable parameter, or a
-            chunk size below 1.
+        UnsupportedLossError: The loss is not a deterministic mean over samples, or depends on
+            none of the parameters.
+        ValueError: No samples, numbers of samples that differ, no trainable parameter, a
+            chunk size below 1, or a memory limit below 0.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class CurvatureOperator(ABC):
         targets: Tensor,
         *,
         chunk_size: int | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         self.model = model
         self.loss_fn = loss_fn
@@ -70,7 +78,10 @@ class CurvatureOperator(ABC):
         samples = Samples(inputs=inputs, targets=targets)
         if chunk_size is not None and chunk_size < 1:
             raise ValueError(f"chunk_size is {chunk_size}; it must be at least 1")
-        self.chunk_size = len(samples) if chunk_size is None else chunk_size
+        if memory_limit is not None and memory_limit < 0:
+            raise ValueError(f"memory_limit is {memory_limit} bytes; it must be at least 0")
+        self.chunk_size = chunk_size
+        self._given_limit = memory_limit
         self._weights: Tensor | None = None
         self._bind(BoundModel(model), samples)
 
@@ -81,24 +92,34 @@ class CurvatureOperator(ABC):
         self.device = bound.device
         self._sizes = [p.numel() for p in self.parameters]
         self.shape = (sum(self._sizes), sum(self._sizes))
-        self._set_samples(samples)
+        self._samples, self.num_samples = samples, len(samples)
+        limit = self._given_limit
+        self.memory_limit = default_memory_limit(self.device) if limit is None else limit
         with torch.inference_mode(False), bound.evaluation(), bound.recording():
             self._probe = MeanProbe(
-                lambda chosen: self._samples.outputs(self.model, chosen),
-                self._samples.chosen_targets,
+                lambda chosen: samples.outputs(self.model, chosen),
+                samples.chosen_targets,
                 self.loss_fn,
-                self.num_samples,
+                len(samples),
                 precision=self.dtype,
             )
-        self._probed: set[int] = set()
+        self._probed: set[tuple[int, int]] = set()
+        outside = (*self.parameters, *bound.buffers(), *samples.tensors)
+        with torch.inference_mode(False), bound.evaluation():
+            self._bytes_each = bytes_per_sample(self._recorded, len(samples), outside)
+        self._set_samples(samples)
 
     def _set_samples(self, samples: Samples) -> None:
         self._samples = samples
         self.inputs, self.targets = samples.inputs, samples.targets
-        self.num_samples = size = len(samples)
-        starts = range(0, size, self.chunk_size)
-        chunks = [slice(start, min(start + self.chunk_size, size)) for start in starts]
-        self._graphs = RecordedGraphs(chunks, num_kept=len(chunks) if len(chunks) == 1 else 0)
+        self.num_samples = len(samples)
+        self._graphs = RecordedGraphs(
+            self.num_samples,
+            chunk_size=self.chunk_size,
+            bytes_each=self._bytes_each,
+            memory_limit=self.memory_limit,
+            device=self.device,
+        )
 
     @abstractmethod
     def _record(self, outputs: Tensor, targets: Tensor, scale: float | Tensor) -> Product:
@@ -263,21 +284,20 @@ class CurvatureOperator(ABC):
         bound = self._bound
         return Snapshot(self.parameters, bound.buffers(), self._samples.tensors, bound.layers())
 
-    @torch.enable_grad()
     def _recorded(self, chunk: slice) -> Product:
-        with self._bound.recording():
+        with self._bound.recording(), torch.enable_grad():
             outputs = self._samples.outputs(self.model, chunk)
             targets = self._samples.chosen_targets(chunk)
-            self._probe_weights(outputs, targets, first=chunk.start)
+            self._probe_weights(outputs, targets, chunk)
             return self._record(outputs, targets, self._scale(outputs, chunk))
 
-    def _probe_weights(self, outputs: Tensor, targets: Tensor, *, first: int) -> None:
-        """Compare real outputs of a chunk with the probe's once, not the data at each θ."""
-        drawn = self._weights is not None
-        if drawn or first in self._probed or not self._probe.tells_samples_apart:
+    def _probe_weights(self, outputs: Tensor, targets: Tensor, chunk: slice) -> None:
+        """Set real outputs of a chunk beside the probe's: once, not at each θ."""
+        key, drawn = (chunk.start, chunk.stop), self._weights is not None
+        if drawn or key in self._probed or not self._probe.tells_samples_apart:
             return
-        self._probe.refuse_unless_equal_weights(outputs.detach(), targets, first=first)
-        self._probed.add(first)
+        self._probe.refuse_unless_equal_weights(outputs.detach(), targets, first=chunk.start)
+        self._probed.add(key)
 
     def _unflatten(self, v: Tensor) -> Tensors:
         parts = torch.split(v, self._sizes)

@@ -104,13 +104,17 @@ class BoundModel:
     @contextmanager
     def evaluation(self) -> Iterator[None]:
         """Layers in the mode that was checked, every flag put back afterwards."""
-        flags = [(layer, layer.training) for layer in self.model.modules()]
+        moved = [
+            (layer, layer.training)
+            for layer in self.model.modules()
+            if layer.training != self._training.get(layer, layer.training)
+        ]
         try:
-            for layer, training in flags:
-                layer.training = self._training.get(layer, training)
+            for layer, _ in moved:
+                layer.training = self._training[layer]
             yield
         finally:
-            for layer, training in flags:
+            for layer, training in moved:
                 layer.training = training
 
     @contextmanager
