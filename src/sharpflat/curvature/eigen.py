@@ -26,9 +26,9 @@ GAP_TOLERANCE = 0.2
 ROUNDED_ENTRIES = 0.75
 #: Columns beyond 2 (k + OVERSAMPLING) that the basis may grow to before it restarts.
 RESTART_MARGIN = 8
-#: Factor over the average to which a search magnifies what it looks for: a random vector may hold
-#: less of it, and must show a Ritz value well above the bulk.
-SEARCH_MARGIN = 10
+#: A random vector holds about ``1/√P`` of any direction; a search ends once its own can hold only
+#: so many times less of an eigenvector that it looks for.
+SEARCH_MARGIN = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def top_eigenpairs(
         initial: ``(P, m)`` start, such as the eigenvectors at nearby parameters. Default: one
             random vector.
         seed: Seeds every random direction.
-        max_matvecs: Limit on products. Default: ``10 (k + 20)``.
+        max_matvecs: Limit on products. Default: ``20 (k + 20)``.
 
     Returns:
         The pairs; ``converged`` is False if the limit came first.
@@ -96,7 +96,7 @@ def top_eigenpairs(
         tensor([5., 3.], dtype=torch.float64)
     """
     num_parameters = operator.shape[0]
-    limit = 10 * (k + 20) if max_matvecs is None else max_matvecs
+    limit = 20 * (k + 20) if max_matvecs is None else max_matvecs
     _check(k, tol, initial, limit, num_parameters)
     if initial is not None:
         initial = initial[:, :limit]
@@ -179,11 +179,12 @@ def _ritz_pairs(basis: KrylovBasis, k: int) -> _RitzPairs:
 def solve(basis: KrylovBasis, k: int, tol: float, limit: int) -> bool:
     """Iterate until the pairs are accepted and a search finds none missing; False at the limit."""
     while iterate(basis, k, tol, limit):
-        grown = _search(basis, k, limit)
+        grown = _search(basis, k, tol, limit)
         if grown is None:
             return False
-        if not grown:
-            return iterate(basis, k, tol, limit)
+        # A pair that rose to just beside another is not accepted with it.
+        if not grown and _ritz_pairs(basis, k).accepted(tol):
+            return True
     return False
 
 
@@ -214,7 +215,7 @@ def _error_directions(pairs: _RitzPairs, tol: float) -> Tensor:
     return rotation
 
 
-def _search(basis: KrylovBasis, k: int, limit: int) -> bool | None:
+def _search(basis: KrylovBasis, k: int, tol: float, limit: int) -> bool | None:
     """Search from a random vector outside the basis for pairs that it cannot see.
 
     Returns:
@@ -224,38 +225,48 @@ def _search(basis: KrylovBasis, k: int, limit: int) -> bool | None:
     values, _, residuals = basis.ritz()
     # A true eigenvalue lies within the residual norm of each Ritz value.
     highest = values[:k] + torch.linalg.vector_norm(residuals[:, :k], dim=0) + basis.rounding
-    for step in range(2 * k + OVERSAMPLING):
-        if basis.num_expanded == num_parameters or (step and _search_ends(basis, k, step)):
-            break
+    level = float(values[k - 1])
+    if _ritz_pairs(basis, k).error_estimate > tol:
+        # Accepted at rounding level, λ_k and λ_{k+1} are equal to it: the eigenspace is not unique,
+        # and an eigenvalue that is off by tol² is as right as eigenvectors off by tol make it.
+        level += tol**2 * float(values[0] - values[-1])
+    start = basis.num_expanded
+    outside = basis.num_expanded + basis.num_pending < num_parameters
+    if outside:
+        basis.add_random()
+        basis.bring_last_forward()
+    while basis.num_pending > 0:
         if basis.num_matvecs >= limit:
             return None
-        full = basis.num_expanded + basis.num_pending == num_parameters
-        if (step == 0 and not full) or basis.num_pending == 0:
-            basis.add_random()
-            basis.expand(1, last=True)
-        else:
-            basis.follow_last()
-            basis.expand(1)
+        basis.expand(1)
         if bool((basis.ritz()[0][:k] > highest).any()):
             return True
+        if outside:
+            basis.follow_last()
+            if _unseen(basis, k, start, level) <= 1 / (SEARCH_MARGIN * math.sqrt(num_parameters)):
+                return False
     return False
 
 
-def _search_ends(basis: KrylovBasis, k: int, products: int) -> bool:
-    """Whether so many products on a random vector show every eigenvalue as large as ``λ_k``.
+def _unseen(basis: KrylovBasis, k: int, start: int, level: float) -> float:
+    """Most that the search's first vector can hold of an eigenvector as high as ``level``.
 
-    A random unit vector holds about ``1/√P`` of any direction. Chebyshev's polynomial on the bulk
-    ``[λ_min, λ_{k+1}]`` of degree s, which takes s + 1 products, magnifies it by
-    ``cosh(s acosh(1 + 2γ))``, where ``γ = (λ_k - λ_{k+1}) / (λ_{k+1} - λ_min)``.
+    Let u be an eigenvector with eigenvalue μ, orthogonal to those known. The relation gives its
+    components along the other Ritz vectors, ``x_i = s_i f / (μ - θ_i)``, from its component f along
+    the vector that the search is to expand next, where ``s_i`` are those of the Ritz residuals; and
+    ``‖x‖² + f² <= 1``. That bounds its component along any vector of the basis; the lowest μ is
+    the worst. For Lanczos from one vector this is the bound ``1 / √(Σ_j p_j(μ)²)`` by the Lanczos
+    polynomials of van Dorsselaer, Hochstenbach and van der Vorst (2001). It needs no knowledge of
+    the bulk, and shrinks the faster the less of the bulk lies near the level.
     """
-    values, _, residuals = basis.ritz()
-    norms = torch.linalg.vector_norm(residuals, dim=0)
-    if bool((values[k:] + norms[k:] > values[k - 1] + basis.rounding).any()):
-        return False  # one of them may yet rise above λ_k
-    bulk = max(float(values[k] - values[-1]), basis.rounding, torch.finfo(torch.float64).tiny)
-    gap = max(float(values[k - 1] - values[k]), 0.0)
-    exponent = (products - 1) * math.acosh(1 + 2 * gap / bulk)
-    return exponent >= math.acosh(SEARCH_MARGIN * math.sqrt(basis.operator.shape[0]))
+    if basis.num_pending == 0:
+        return 0.0
+    values, coordinates, residuals = basis.ritz()
+    unknown = torch.linalg.vector_norm(residuals[:, k:], dim=0) > basis.rounding
+    gaps = (level - values[k:]).clamp_min(max(basis.rounding, torch.finfo(torch.float64).tiny))
+    components = (residuals[0, k:] / gaps)[unknown]
+    along = float(components @ coordinates[start, k:][unknown])
+    return abs(along) / math.hypot(1.0, float(torch.linalg.vector_norm(components)))
 
 
 def result(basis: KrylovBasis, k: int, *, converged: bool) -> EigenResult:

@@ -105,14 +105,12 @@ class KrylovBasis:
         )
         self.add_pending(z)
 
-    def expand(self, count: int, *, last: bool = False) -> None:
-        """Multiply the first (or last) ``count`` pending columns with the operator.
+    def expand(self, count: int) -> None:
+        """Multiply the first ``count`` pending columns with the operator.
 
         Raises:
             NonFiniteProductError: A product is not finite.
         """
-        if last:
-            self._move_to_front_of_pending(count)
         old = self.num_expanded
         products = self.operator.matmat(self._storage[old : old + count].T)
         self.num_matvecs += count
@@ -125,9 +123,10 @@ class KrylovBasis:
         coordinates = self._append(products, self.rounding)
         self._image = torch.cat([self._image, coordinates], dim=1)
 
-    def _move_to_front_of_pending(self, count: int) -> None:
+    def bring_last_forward(self) -> None:
+        """Make the last pending column the next to be expanded."""
         total, old = self._image.shape[0], self.num_expanded
-        order = [*range(total - count, total), *range(old, total - count)]
+        order = [total - 1, *range(old, total - 1)]
         self._storage[old:total] = self._storage[order]
         self._image[old:] = self._image[order]
 
