@@ -165,12 +165,12 @@ def test_refuses_outputs_without_samples_in_front(data):
 
 
 BAD_SAMPLES = {
-    "none": (torch.tensor([], dtype=torch.int64), torch.tensor([]), r"\(0,\) and \(0,\)"),
-    "of two lengths": (INDICES, WEIGHTS[1:], r"\(5,\) and \(4,\)"),
-    "of two dimensions": (INDICES[None], WEIGHTS[None], r"\(1, 5\) and"),
+    "none": (torch.tensor([], dtype=torch.int64), torch.tensor([]), r"indices have shape \(0,\)"),
+    "of two lengths": (INDICES, WEIGHTS[1:], r"shape \(4,\) for indices of shape \(5,\)"),
+    "of two dimensions": (INDICES[None], WEIGHTS[None], r"indices have shape \(1, 5\)"),
     "beyond the data": (torch.tensor([9]), torch.ones(1), "from 9 to 9; there are samples 0 to 8"),
     "before the data": (torch.tensor([-1]), torch.ones(1), "from -1 to -1"),
-    "not finite": (torch.tensor([1]), torch.tensor([torch.inf]), "not finite"),
+    "not finite": (torch.tensor([1]), torch.tensor([torch.inf]), "every weight finite"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from sharpflat.curvature.checks import UnsupportedLossError
 
 Tensors: TypeAlias = tuple[Tensor, ...]
+LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 def gradient(
@@ -59,3 +61,33 @@ def parameter_gradient(
         torch.zeros_like(p) if part is None else part
         for p, part in zip(parameters, parts, strict=True)
     )
+
+
+def loss_derivative(
+    loss_fn: LossFunction,
+    outputs: Tensor,
+    targets: Tensor,
+    parameters: Tensors,
+    *,
+    create_graph: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The outputs as a leaf, and ``∂L/∂f`` there.
+
+    Raises:
+        UnsupportedLossError: The loss depends on the parameters other than through the outputs.
+    """
+    leaf = outputs.detach().requires_grad_()
+    loss = loss_fn(leaf, targets)
+    if not loss.requires_grad:  # a loss that does not look at the outputs
+        return leaf, torch.zeros_like(leaf)
+    derivative, *others = torch.autograd.grad(
+        loss, (leaf, *parameters), create_graph=create_graph, allow_unused=True
+    )
+    if any(other is not None for other in others):
+        raise UnsupportedLossError(
+            "the loss depends on the parameters other than through the model's outputs, as with a "
+            "penalty on the weights: the Gauss-Newton decomposition H = G + F and a weighted sum "
+            "over samples leave that part out; take it out of loss_fn and add its own second "
+            "derivative to the products"
+        )
+    return leaf, torch.zeros_like(leaf) if derivative is None else derivative

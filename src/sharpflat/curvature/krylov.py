@@ -43,7 +43,8 @@ class NonFiniteProductError(FloatingPointError):
 class KrylovBasis:
     """The relation ``H Q = [Q F] M`` and the operations that keep it.
 
-    Vectors are kept in the operator's dtype, the small matrix ``M`` in float64 on the CPU.
+    Vectors are kept in the operator's dtype, in float32 if that is a half precision, and cast for
+    the products; the small matrix ``M`` is kept in float64 on the CPU.
 
     Args:
         operator: The symmetric matrix.
@@ -55,9 +56,8 @@ class KrylovBasis:
         self.generator = generator
         self.num_matvecs = 0
         # One vector a row, so that appending and selecting vectors moves contiguous memory.
-        self._storage = torch.empty(
-            0, operator.shape[0], dtype=operator.dtype, device=operator.device
-        )
+        dtype = torch.promote_types(operator.dtype, torch.float32)
+        self._storage = torch.empty(0, operator.shape[0], dtype=dtype, device=operator.device)
         self._image = torch.zeros(0, 0, dtype=torch.float64)  # M: (expanded + pending, expanded)
         self._scale = 0.0  # the largest ‖H q‖ met: a lower bound of ‖H‖
 
@@ -100,21 +100,20 @@ class KrylovBasis:
             self.operator.shape[0],
             1,
             generator=self.generator,
-            dtype=self.operator.dtype,
+            dtype=self._storage.dtype,
             device=self.generator.device,
         )
         self.add_pending(z)
 
-    def expand(self, count: int, *, last: bool = False) -> None:
-        """Multiply the first (or last) ``count`` pending columns with the operator.
+    def expand(self, count: int) -> None:
+        """Multiply the first ``count`` pending columns with the operator.
 
         Raises:
             NonFiniteProductError: A product is not finite.
         """
-        if last:
-            self._move_to_front_of_pending(count)
         old = self.num_expanded
-        products = self.operator.matmat(self._storage[old : old + count].T)
+        vectors = self._storage[old : old + count].T.to(self.operator.dtype)
+        products = self.operator.matmat(vectors).to(self._storage)
         self.num_matvecs += count
         largest = norms(products).max().item()
         if not largest < float("inf"):
@@ -125,9 +124,10 @@ class KrylovBasis:
         coordinates = self._append(products, self.rounding)
         self._image = torch.cat([self._image, coordinates], dim=1)
 
-    def _move_to_front_of_pending(self, count: int) -> None:
+    def bring_last_forward(self) -> None:
+        """Make the last pending column the next to be expanded."""
         total, old = self._image.shape[0], self.num_expanded
-        order = [*range(total - count, total), *range(old, total - count)]
+        order = [total - 1, *range(old, total - 1)]
         self._storage[old:total] = self._storage[order]
         self._image[old:] = self._image[order]
 

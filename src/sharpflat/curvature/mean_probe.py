@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from sharpflat.curvature.checks import UnsupportedLossError
+from sharpflat.curvature.differentiation import LossFunction
 
 #: Samples whose loss is evaluated with the model: enough to meet several classes, and cheap.
 PROBE_SAMPLES = 16
@@ -24,8 +25,6 @@ TOLERANCE = {
     torch.float16: 8e-3,
     torch.bfloat16: 6e-2,
 }
-
-LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 class MeanProbe:

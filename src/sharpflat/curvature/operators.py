@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from sharpflat.curvature.base import CurvatureOperator
-from sharpflat.curvature.differentiation import Tensors, gradient, parameter_gradient
+from sharpflat.curvature.differentiation import (
+    Tensors,
+    gradient,
+    loss_derivative,
+    parameter_gradient,
+)
 from sharpflat.curvature.graphs import Product
 
 
@@ -26,7 +31,7 @@ class HessianOperator(CurvatureOperator):
         loss = self.loss_fn(outputs, targets)
         if isinstance(scale, float):
             return self._second_derivative(scale * loss)
-        self._loss_derivative(outputs, targets)  # for its refusal
+        loss_derivative(self.loss_fn, outputs, targets, self.parameters)  # for its refusal
         (derivative,) = gradient(loss, (outputs,), create_graph=True)
         return self._second_derivative(outputs, scale * derivative)
 
@@ -39,7 +44,7 @@ class FunctionalHessianOperator(CurvatureOperator):
     """
 
     def _record(self, outputs: Tensor, targets: Tensor, scale: float | Tensor) -> Product:
-        _, derivative = self._loss_derivative(outputs, targets)
+        _, derivative = loss_derivative(self.loss_fn, outputs, targets, self.parameters)
         return self._second_derivative((scale * derivative * outputs).sum())
 
 
@@ -47,7 +52,9 @@ class GGNOperator(CurvatureOperator):
     """The Generalized Gauss-Newton matrix ``G = (1/n) Σ_i J_iᵀ (∇²_f ℓ_i) J_i``."""
 
     def _record(self, outputs: Tensor, targets: Tensor, scale: float | Tensor) -> Product:
-        leaf, loss_gradient = self._loss_derivative(outputs, targets, create_graph=True)
+        leaf, loss_gradient = loss_derivative(
+            self.loss_fn, outputs, targets, self.parameters, create_graph=True
+        )
         # Jᵀu is linear in u, so its derivative along v with respect to u is J v.
         u = torch.zeros_like(outputs, requires_grad=True)
         pullback = parameter_gradient(outputs, self.parameters, u)

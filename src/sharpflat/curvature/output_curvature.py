@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+
+from sharpflat.curvature.differentiation import LossFunction
 
 #: Outputs a sample up to which its trace is exact, and random probes beyond: passes through
 #: the loss, so both cost the same at the limit. The estimate's relative standard error is then
@@ -15,7 +17,7 @@ MAX_PASSES = 64
 
 @torch.enable_grad()
 def output_traces(
-    loss: Callable[[Tensor], Tensor], outputs: Tensor, *, generator: torch.Generator
+    loss_fn: LossFunction, outputs: Tensor, targets: Tensor, *, generator: torch.Generator
 ) -> Tensor:
     """``tr ∇²_f ℓ_i`` for every sample of a loss that is the mean of its samples' losses.
 
@@ -24,8 +26,9 @@ def output_traces(
     it is Hutchinson's estimate ``mean(zᵀ (∇²_f ℓ_i) z)`` over as many vectors of random signs.
 
     Args:
-        loss: The mean over samples, as a function of the outputs.
+        loss_fn: The mean over samples.
         outputs: Shape ``(m, ...)``, samples along dimension 0.
+        targets: Theirs.
         generator: Of the random signs, on the CPU.
 
     Returns:
@@ -33,7 +36,7 @@ def output_traces(
     """
     leaf = outputs.detach().flatten(start_dim=1) if outputs.ndim > 1 else outputs.detach()[:, None]
     leaf.requires_grad_()
-    mean = loss(leaf.view_as(outputs))
+    mean = loss_fn(leaf.view_as(outputs), targets)
     (gradient,) = torch.autograd.grad(mean, leaf, create_graph=True)
     if not gradient.requires_grad:  # a loss that is linear in the outputs
         return torch.zeros_like(leaf[:, 0])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from sharpflat.curvature.bound_model import BoundModel
-from sharpflat.curvature.checks import UnsupportedModelError
+from sharpflat.curvature.checks import UnsupportedLossError, UnsupportedModelError
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,21 @@ class Samples:
         return (*self.inputs, self.targets)
 
     def at(self, indices: Tensor) -> Samples:
-        """Some of these samples, given by their numbers."""
+        """Some of these samples, given by their numbers.
+
+        Raises:
+            ValueError: Not a vector, empty, or out of range.
+        """
+        indices = indices.to(device=self.targets.device, dtype=torch.int64)
+        if indices.ndim != 1 or len(indices) == 0:
+            raise ValueError(
+                f"indices have shape {tuple(indices.shape)}; they must be (m,), m >= 1"
+            )
+        low, high = int(indices.min()), int(indices.max())
+        if low < 0 or high >= len(self):
+            raise ValueError(
+                f"indices reach from {low} to {high}; there are samples 0 to {len(self) - 1}"
+            )
         return replace(self, indices=indices if self.indices is None else self.indices[indices])
 
     def moved(self, old: BoundModel, new: BoundModel) -> Samples:
@@ -83,3 +98,16 @@ class Samples:
         selected = part[chosen if self.indices is None else self.indices[chosen]]
         # A tensor made in inference mode cannot be differentiated through; its copy can.
         return selected.clone() if selected.is_inference() else selected
+
+
+def refuse_unless_samples_lead(outputs: Tensor, size: int) -> None:
+    """Raise unless outputs tell samples apart along dimension 0.
+
+    Raises:
+        UnsupportedLossError: Gives the shape.
+    """
+    if outputs.ndim == 0 or len(outputs) != size:
+        raise UnsupportedLossError(
+            f"the outputs of {size} samples have shape {tuple(outputs.shape)}: samples are told "
+            "apart along dimension 0, which must have their number"
+        )
