@@ -65,6 +65,7 @@ OVERSAMPLING = 2
 COUNTERS = (
     "num_matvecs",
     "_updates",
+    "_checks",
     "_last_check",
     "_check_interval",
     "_last_search",
@@ -136,6 +137,7 @@ class DominantSubspace:
         self.samples = samples
         self.num_matvecs = 0
         self._updates = 0
+        self._checks = 0
         self._last_theta: Tensor | None = None  # of the last update that succeeded
         self._followed_theta: Tensor | None = None  # where the vectors have been turned to
         self._tracked: TrackedVectors | None = None
@@ -213,7 +215,7 @@ class DominantSubspace:
             self._updates += 1
             self._last_theta = theta
         if self._sampling is not None:
-            self._sampling.draw(seed=self.seed + self._updates)
+            self._sampling.draw(seed=self.seed + self._checks)
 
     def refresh(self) -> EigenResult:
         """Converge over all samples at the parameters of the moment, whatever the policy.
@@ -303,11 +305,12 @@ class DominantSubspace:
     def _check_sample(self, theta: Tensor) -> None:
         """Converge to the eigenspace that the sample sees, unless that has left the block behind.
 
-        A sample has eigenvalues of its own, and one that outgrows λ_k leads astray: the vectors
-        then stay as they are, and all samples are seen again.
+        It searches there too, at the price of the sample. What comes from outside the block may be
+        an eigenvalue that rose, or one of the sample's own: the vectors then stay as they are, and
+        all samples are seen again.
         """
         assert self._tracked is not None and self._sampling is not None
-        _, after, _ = self._converge(self._near, theta, search=False)
+        _, after, _ = self._converge(self._near, theta, search=True)
         if self._came_from_outside(self._tracked, after):
             self._sampling.led_astray = True
         else:
@@ -320,7 +323,7 @@ class DominantSubspace:
         if self._has_sample and sampling is not None and not sampling.led_astray:
             self._check_sample(theta)
         before = self._tracked
-        search = search or afresh
+        search = search or afresh or (sampling is not None and sampling.led_astray)
         found, after, images = self._converge(self.operator, theta, search=search)
         self.num_matvecs += found.num_matvecs
         known = before is not None and not afresh
@@ -369,7 +372,10 @@ class DominantSubspace:
         """Solve from the tracked block; the pairs, the new block, and how to have its image."""
         before = self._tracked
         block = None if before is None else before.block
-        basis = start(operator, block, seed=self.seed + self._updates)
+        # Each check searches from a random vector of its own: what the one before reached lies in the
+        # block already, and what it missed it would miss again.
+        self._checks += 1
+        basis = start(operator, block, seed=self.seed + self._checks)
         tolerance, width = CHECK_SHARE * self._tracking_tol, self.k + OVERSAMPLING
         if search:
             converged = solve(basis, self.k, tolerance, MATVECS_AFRESH * width)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sharpflat.curvature.inner import combine, inner
 from sharpflat.curvature.krylov import NonFiniteProductError, SymmetricOperator
 
 #: Predicted error from which a prediction linear in distance is void: the solve starts afresh.
@@ -213,7 +214,6 @@ class TrackedVectors:
             )
         values = (vectors * products).sum(0).to("cpu", torch.float64)
         residuals = products - basis @ (basis.T @ products)
-        residuals = residuals - basis @ (basis.T @ residuals)
         norms = torch.linalg.vector_norm(residuals, dim=0).to("cpu", torch.float64)
         found = (norms / (values - self.next_eigenvalue).clamp_min(1e-12)).clamp(max=1.0)
         ratio = _ratio(found, errors[chosen])
@@ -258,7 +258,5 @@ def _how_many(errors: Tensor, left: Tensor, target: float) -> int:
 
 def _orthonormalise(block: Tensor) -> Tensor:
     """The orthonormal block closest to a nearly orthonormal one (so vectors keep their names)."""
-    gram = block.T.double() @ block.double()
-    values, vectors = torch.linalg.eigh(gram)
-    inverse_root: Tensor = (vectors * values.rsqrt()) @ vectors.T
-    return block @ inverse_root.to(block)
+    values, vectors = torch.linalg.eigh(inner(block, block))
+    return combine(block, (vectors * values.rsqrt()) @ vectors.T)
