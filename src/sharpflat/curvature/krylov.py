@@ -43,7 +43,8 @@ class NonFiniteProductError(FloatingPointError):
 class KrylovBasis:
     """The relation ``H Q = [Q F] M`` and the operations that keep it.
 
-    Vectors are kept in the operator's dtype, the small matrix ``M`` in float64 on the CPU.
+    Vectors are kept in the operator's dtype, in float32 if that is a half precision, and cast for
+    the products; the small matrix ``M`` is kept in float64 on the CPU.
 
     Args:
         operator: The symmetric matrix.
@@ -55,9 +56,8 @@ class KrylovBasis:
         self.generator = generator
         self.num_matvecs = 0
         # One vector a row, so that appending and selecting vectors moves contiguous memory.
-        self._storage = torch.empty(
-            0, operator.shape[0], dtype=operator.dtype, device=operator.device
-        )
+        dtype = torch.promote_types(operator.dtype, torch.float32)
+        self._storage = torch.empty(0, operator.shape[0], dtype=dtype, device=operator.device)
         self._image = torch.zeros(0, 0, dtype=torch.float64)  # M: (expanded + pending, expanded)
         self._scale = 0.0  # the largest ‖H q‖ met: a lower bound of ‖H‖
 
@@ -100,7 +100,7 @@ class KrylovBasis:
             self.operator.shape[0],
             1,
             generator=self.generator,
-            dtype=self.operator.dtype,
+            dtype=self._storage.dtype,
             device=self.generator.device,
         )
         self.add_pending(z)
@@ -112,7 +112,8 @@ class KrylovBasis:
             NonFiniteProductError: A product is not finite.
         """
         old = self.num_expanded
-        products = self.operator.matmat(self._storage[old : old + count].T)
+        vectors = self._storage[old : old + count].T.to(self.operator.dtype)
+        products = self.operator.matmat(vectors).to(self._storage)
         self.num_matvecs += count
         largest = norms(products).max().item()
         if not largest < float("inf"):
