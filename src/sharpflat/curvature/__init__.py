@@ -1,6 +1,11 @@
 """Curvature of a loss without its matrix: operators, eigenpairs, the tracked subspace, energy."""
 
-from sharpflat.curvature.checks import UnsupportedLossError, UnsupportedModelError
+from sharpflat.curvature.base import CurvatureOperator
+from sharpflat.curvature.checks import (
+    ModelChangedError,
+    UnsupportedLossError,
+    UnsupportedModelError,
+)
 from sharpflat.curvature.eigen import EigenResult, top_eigenpairs
 from sharpflat.curvature.energy import (
     CurvatureEnergy,
@@ -10,7 +15,6 @@ from sharpflat.curvature.energy import (
 )
 from sharpflat.curvature.krylov import NonFiniteProductError
 from sharpflat.curvature.operators import (
-    CurvatureOperator,
     FunctionalHessianOperator,
     GGNOperator,
     HessianOperator,
@@ -28,6 +32,7 @@ __all__ = [
     "GGNOperator",
     "HessianOperator",
     "MatrixOperator",
+    "ModelChangedError",
     "NonFiniteProductError",
     "UnsupportedLossError",
     "UnsupportedModelError",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sharpflat.curvature.inner import combine, inner, norms
 from sharpflat.curvature.krylov import NonFiniteProductError, SymmetricOperator
 
 #: Probes whose products are held in memory at a time.
@@ -79,10 +80,9 @@ def curvature_energy(
         0.64
     """
     _check(basis, operator.shape[0], num_probes)
-    products = _multiply(operator, basis).double()
-    inside = basis.double()
-    quotients = (inside * products).sum(0).to("cpu")
-    frobenius_inside, trace_inside = float(products.square().sum()), float(quotients.sum())
+    products = _multiply(operator, basis)
+    quotients = inner(basis, products).diagonal().cpu()
+    frobenius_inside, trace_inside = float(norms(products).square().sum()), float(quotients.sum())
     frobenius_outside, trace_outside = _probe_outside(operator, basis, num_probes, seed)
     return CurvatureEnergy(
         rayleigh_quotients=quotients,
@@ -102,7 +102,7 @@ def subspace_overlap(first: Tensor, second: Tensor) -> float:
     """
     if first.shape != second.shape:
         raise ValueError(f"bases {tuple(first.shape)} and {tuple(second.shape)} differ in shape")
-    cosines = first.double().T @ second.double()
+    cosines = inner(first, second)
     return float(cosines.square().sum()) / first.shape[1]
 
 
@@ -111,7 +111,7 @@ def _check(basis: Tensor, num_parameters: int, num_probes: int) -> None:
         raise ValueError(
             f"the basis has shape {tuple(basis.shape)}; it must be ({num_parameters}, k)"
         )
-    gram = basis.double().T @ basis.double()
+    gram = inner(basis, basis)
     error = float((gram - torch.eye(len(gram)).to(gram)).abs().max())
     if not error <= math.sqrt(torch.finfo(basis.dtype).eps):
         raise ValueError(f"the basis is not orthonormal: VᵀV differs from I by {error:.2g}")
@@ -132,10 +132,10 @@ def _probe_outside(
             [torch.randint(2, (len(basis),), generator=generator) for _ in range(count)], dim=1
         )
         probes = (2 * signs - 1).to(basis)
-        probes = probes - basis @ (basis.T @ probes)
-        products = _multiply(operator, probes).double()
-        squares.append(products.square().sum(0))
-        traces.append((probes.double() * products).sum(0))
+        probes = probes - combine(basis, inner(basis, probes))
+        products = _multiply(operator, probes)
+        squares.append(norms(products).square())
+        traces.append(inner(probes, products).diagonal())
     return _mean(torch.cat(squares)), _mean(torch.cat(traces))
 
 

@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sharpflat.curvature.inner import combine, inner, norms
+
 
 class SymmetricOperator(Protocol):
     """What the solver needs of a matrix: its size, where it lives, and products."""
@@ -41,7 +43,8 @@ class NonFiniteProductError(FloatingPointError):
 class KrylovBasis:
     """The relation ``H Q = [Q F] M`` and the operations that keep it.
 
-    Vectors are kept in the operator's dtype, the small matrix ``M`` in float64 on the CPU.
+    Vectors are kept in the operator's dtype, in float32 if that is a half precision, and cast for
+    the products; the small matrix ``M`` is kept in float64 on the CPU.
 
     Args:
         operator: The symmetric matrix.
@@ -53,9 +56,8 @@ class KrylovBasis:
         self.generator = generator
         self.num_matvecs = 0
         # One vector a row, so that appending and selecting vectors moves contiguous memory.
-        self._storage = torch.empty(
-            0, operator.shape[0], dtype=operator.dtype, device=operator.device
-        )
+        dtype = torch.promote_types(operator.dtype, torch.float32)
+        self._storage = torch.empty(0, operator.shape[0], dtype=dtype, device=operator.device)
         self._image = torch.zeros(0, 0, dtype=torch.float64)  # M: (expanded + pending, expanded)
         self._scale = 0.0  # the largest ‖H q‖ met: a lower bound of ‖H‖
 
@@ -90,7 +92,7 @@ class KrylovBasis:
     def add_pending(self, block: Tensor) -> None:
         """Append the part of a ``(P, m)`` block that the basis does not hold yet."""
         block = block.to(self._storage)
-        self._append(block, 1e-6 * torch.linalg.vector_norm(block, dim=0).max().item())
+        self._append(block, 1e-6 * norms(block).max().item())
 
     def add_random(self) -> None:
         """Append a random direction: a search outside the space that the basis has reached."""
@@ -98,23 +100,22 @@ class KrylovBasis:
             self.operator.shape[0],
             1,
             generator=self.generator,
-            dtype=self.operator.dtype,
+            dtype=self._storage.dtype,
             device=self.generator.device,
         )
         self.add_pending(z)
 
-    def expand(self, count: int, *, last: bool = False) -> None:
-        """Multiply the first (or last) ``count`` pending columns with the operator.
+    def expand(self, count: int) -> None:
+        """Multiply the first ``count`` pending columns with the operator.
 
         Raises:
             NonFiniteProductError: A product is not finite.
         """
-        if last:
-            self._move_to_front_of_pending(count)
         old = self.num_expanded
-        products = self.operator.matmat(self._storage[old : old + count].T)
+        vectors = self._storage[old : old + count].T.to(self.operator.dtype)
+        products = self.operator.matmat(vectors).to(self._storage)
         self.num_matvecs += count
-        largest = torch.linalg.vector_norm(products, dim=0).max().item()
+        largest = norms(products).max().item()
         if not largest < float("inf"):
             raise NonFiniteProductError(
                 "a curvature-vector product is not finite: the parameters have diverged"
@@ -123,9 +124,10 @@ class KrylovBasis:
         coordinates = self._append(products, self.rounding)
         self._image = torch.cat([self._image, coordinates], dim=1)
 
-    def _move_to_front_of_pending(self, count: int) -> None:
+    def bring_last_forward(self) -> None:
+        """Make the last pending column the next to be expanded."""
         total, old = self._image.shape[0], self.num_expanded
-        order = [*range(total - count, total), *range(old, total - count)]
+        order = [total - 1, *range(old, total - 1)]
         self._storage[old:total] = self._storage[order]
         self._image[old:] = self._image[order]
 
@@ -143,11 +145,15 @@ class KrylovBasis:
 
     def vectors(self, coordinates: Tensor) -> Tensor:
         """Vectors ``(P, m)`` with coordinates ``(j, m)`` in ``Q``."""
-        return (coordinates.T.to(self._storage) @ self._expanded).T
+        return combine(self._expanded.T, coordinates)
 
     def pending_vectors(self, coordinates: Tensor) -> Tensor:
         """Vectors ``(P, m)`` with coordinates ``(f, m)`` in the pending columns."""
-        return (coordinates.T.to(self._storage) @ self._pending).T
+        return combine(self._pending.T, coordinates)
+
+    def images(self, coordinates: Tensor) -> Tensor:
+        """``H Q c = [Q F] M c``, ``(P, m)``, for coordinates ``(j, m)`` in ``Q``: no product."""
+        return combine(self._rows.T, self._image @ coordinates)
 
     def rotate_pending(self, rotation: Tensor) -> None:
         """Choose another orthonormal basis of the pending columns, ``rotation`` ``(f, f)``."""
@@ -185,7 +191,7 @@ class KrylovBasis:
                 # Against all again: what cancels here magnifies the rounding of the step before.
                 rest, overlap = _orthogonalise(rest, self._rows)
                 coordinates[: self._image.shape[0], column] += overlap[0]
-            norm = torch.linalg.vector_norm(rest, dtype=torch.float64).item()
+            norm = norms(rest.T).item()
             if norm > floor:
                 coordinates[self._image.shape[0], column] = norm
                 self._append_row(rest / norm)
@@ -201,9 +207,9 @@ class KrylovBasis:
 
 def _orthogonalise(rows: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     """Remove from each row its part in an orthonormal basis; return that part's coordinates too."""
-    total = torch.zeros(len(rows), len(basis), dtype=torch.float64)
-    for _ in range(2):
-        overlap = rows @ basis.T
-        rows = rows - overlap @ basis
-        total += overlap.to("cpu", torch.float64)
-    return rows, total
+    # Whatever the first sum over P gets wrong is left in the rows for the second to find.
+    roughly = basis @ rows.T
+    rows = rows - combine(basis.T, roughly).T
+    rest = inner(basis.T, rows.T)
+    rows = rows - combine(basis.T, rest).T
+    return rows, (roughly.double() + rest).T.cpu()

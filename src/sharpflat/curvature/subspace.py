@@ -14,40 +14,67 @@ corrections, how the vectors turn along each of them, and turns them with the pa
 predicted errors are then those of what is left. This is a secant method for the derivative of the
 eigenspace, and costs no product.
 
+With ``samples`` the products between full checks are over a weighted sample of the data, corrected
+so that they are exact on the tracked block where all of it was last seen. What that leaves of the
+eigenspace's turn since then is measured at every full check, and decides how many samples are drawn
+and when the next full check comes.
+
 The error is predicted, not bounded: it is held on average, and a step may pass the tolerance where
-single steps turn the eigenspace by several times as much. ``refresh`` gives pairs with residuals.
+single steps turn the eigenspace by several times as much. ``refresh`` gives pairs with residuals. A
+full check also searches outside the block, since an eigenvalue that rises from the bulk without
+turning what is tracked shows nowhere else; between full checks it is not looked for.
 """
 
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from sharpflat.curvature.eigen import EigenResult, iterate, result, solve, start
+from sharpflat.curvature.inner import inner
 from sharpflat.curvature.krylov import SymmetricOperator
-from sharpflat.curvature.tracked import TrackedVectors
+from sharpflat.curvature.sampled_tracking import SampledTracking
+from sharpflat.curvature.tracked import JUMP, TrackedVectors
 
 #: A partial refresh ends once the predicted error is this share of the tolerance. A lower share
 #: bunches products at fewer parameter vectors, each of which costs a recorded graph.
 PARTIAL_SHARE = 0.7
-#: A full check converges to this share of the tolerance.
+#: A check converges to this share of the tolerance.
 CHECK_SHARE = 0.5
-#: Updates between two full checks: at the start, and at the most.
+#: Updates between two checks: at the start, and at the most.
 FIRST_CHECK, LONGEST_CHECK = 10, 100
-#: Ratio of found to predicted error beyond which a full check makes the next one come earlier.
+#: Ratio of found to predicted error beyond which a check makes the next one come earlier.
 SURPRISE = 1.3
+#: Updates from one complete search outside the block to the next, at the most. ``refresh`` always
+#: searches; a check that finds an eigenvalue missing makes the next ones search too.
+LONGEST_SEARCH = 50
 #: Products that a solve may use, for each tracked vector: afresh, and from a block close by.
 MATVECS_AFRESH, MATVECS_NEARBY = 20, 4
-#: Where a full check could not meet the tolerance (a gap too small), growth over what it reached
+#: Where a check could not meet the tolerance (a gap too small), growth over what it reached
 #: that makes the next one come before it is due.
 UNREACHED_GROWTH = 1.5
 #: Vectors tracked beyond k, for the gap below the Dominant subspace.
 OVERSAMPLING = 2
 
+#: What :meth:`DominantSubspace.state_dict` holds as plain numbers.
+COUNTERS = (
+    "num_matvecs",
+    "_updates",
+    "_checks",
+    "_last_check",
+    "_check_interval",
+    "_last_search",
+    "_search_interval",
+    "_next_eigenvalue",
+)
+
 Refresh = Literal["adaptive", "every_step"] | int
+Samples = Literal["auto"] | int | None
 
 
 class MovingOperator(SymmetricOperator, Protocol):
@@ -64,8 +91,9 @@ class MovingOperator(SymmetricOperator, Protocol):
 class DominantSubspace:
     """The span of the top k eigenvectors of a curvature operator along training.
 
-    Holds k + 2 vectors of length P, and k² more once movement inside the subspace is seen (80 MB
-    for k = 10 and P = 200,000 in float32; three times that during a full check).
+    Holds k + 2 vectors of length P, twice more of them while it tracks with a sample, and k² more
+    once movement inside the subspace is seen (80 MB for k = 10 and P = 200,000 in float32; three
+    times that during a full check).
 
     Args:
         operator: The curvature, read at the model's parameters of the moment.
@@ -73,10 +101,12 @@ class DominantSubspace:
         refresh: ``"adaptive"`` keeps ``error_estimate`` under ``tol`` with as few products as it
             can; ``"every_step"`` and an integer n converge to ``tol`` at every (n-th) update.
         tol: Accepted ``‖sin Θ‖_F`` between ``basis`` and the true subspace.
-        seed: Seeds the solver's random directions.
+        seed: Seeds the solver's random directions and the samples.
+        samples: Of how many samples the products between full checks are made under the adaptive
+            policy: ``None``, all of them; ``"auto"``, as many as full checks find to pay, or all.
 
     Raises:
-        ValueError: k, tol or refresh outside what is allowed.
+        ValueError: k, tol, refresh or samples outside what is allowed.
     """
 
     def __init__(
@@ -87,6 +117,7 @@ class DominantSubspace:
         refresh: Refresh = "adaptive",
         tol: float = 0.05,
         seed: int = 0,
+        samples: Samples = None,
     ) -> None:
         if not 1 <= k <= operator.shape[0]:
             raise ValueError(f"k is {k}; the operator of size {operator.shape[0]} allows 1 to that")
@@ -103,13 +134,19 @@ class DominantSubspace:
         self.refresh_policy = refresh
         self.tol = tol
         self.seed = seed
+        self.samples = samples
         self.num_matvecs = 0
         self._updates = 0
-        self._last_check = 0
+        self._checks = 0
         self._last_theta: Tensor | None = None  # of the last update that succeeded
         self._followed_theta: Tensor | None = None  # where the vectors have been turned to
-        self._check_interval = FIRST_CHECK
         self._tracked: TrackedVectors | None = None
+        self._next_eigenvalue = -math.inf  # from the last full check
+        self._last_check = 0  # over all samples, or over those that are tracked with
+        self._check_interval = FIRST_CHECK
+        self._last_search = 0
+        self._search_interval = 1
+        self._sampling = _sampling(operator, k, tol, samples)
 
     @property
     def basis(self) -> Tensor:
@@ -124,12 +161,18 @@ class DominantSubspace:
     @property
     def next_eigenvalue(self) -> float:
         """Estimate of ``λ_{k+1}`` from the last full check, a lower bound."""
-        return self._now.next_eigenvalue
+        assert self._now is not None  # updated at first use
+        return self._next_eigenvalue
 
     @property
     def error_estimate(self) -> float:
         """Estimated ``‖sin Θ‖_F`` between ``basis`` and the true subspace after the last update."""
         return self._now.error_estimate
+
+    @property
+    def equivalent_matvecs(self) -> float:
+        """Products over all samples, and those over m of n samples by their share ``m / n``."""
+        return self.num_matvecs + (0.0 if self._sampling is None else self._sampling.equivalents)
 
     @property
     def _now(self) -> TrackedVectors:
@@ -156,19 +199,36 @@ class DominantSubspace:
             NonFiniteProductError: The parameters have diverged.
         """
         theta = self.operator.theta()
-        if self._last_theta is not None and torch.equal(theta, self._last_theta):
-            return
+        moved = self._last_theta is None or not torch.equal(theta, self._last_theta)
+        if moved:
+            if self._sampling is not None:
+                self._sampling.moved()
+            self._follow(theta)
+            if self._tracked is None:
+                self._check_all(theta, search=True)
+            elif self.refresh_policy == "adaptive":
+                self._update_adaptively(theta)
+            elif self._updates % _interval(self.refresh_policy) == 0:
+                self._check_all(theta, search=True)
+            else:
+                self._tracked.error_estimate = self._tracked.error_at(theta)
+            self._updates += 1
+            self._last_theta = theta
+        if self._sampling is not None:
+            self._sampling.draw(seed=self.seed + self._checks)
+
+    def refresh(self) -> EigenResult:
+        """Converge over all samples at the parameters of the moment, whatever the policy.
+
+        Returns:
+            The eigenpairs, with residuals and an error estimate that rests on them. They have
+            ``converged`` only if a search outside the block found no eigenvalue missing.
+        """
+        theta = self.operator.theta()
         self._follow(theta)
-        if self._tracked is None:
-            self.refresh()
-        elif self.refresh_policy == "adaptive":
-            self._update_adaptively(self._tracked, theta)
-        elif self._updates % _interval(self.refresh_policy) == 0:
-            self.refresh()
-        else:
-            self._tracked.error_estimate = self._tracked.error_at(theta)
-        self._updates += 1
+        found = self._check_all(theta, search=True)
         self._last_theta = theta
+        return found
 
     def _follow(self, theta: Tensor) -> None:
         """Between products the adaptive policy turns the basis; an interval leaves it in place."""
@@ -177,92 +237,226 @@ class DominantSubspace:
             self._tracked.follow(theta - self._followed_theta)
         self._followed_theta = theta
 
-    def refresh(self) -> EigenResult:
-        """Converge at the parameters of the moment, whatever the policy.
+    def _update_adaptively(self, theta: Tensor) -> None:
+        assert self._tracked is not None
+        if self._tracked.jumped(theta) or self._sample_is_spent:
+            self._check_all(theta, search=self._search_is_due)
+            return
+        self._correct(self._tracked, theta)
+        if self._sample_is_spent:
+            self._check_all(theta, search=self._search_is_due)
+        elif self._sampling is not None:
+            left = self._sampling.error(self._tracked.block)
+            self._tracked.error_estimate = math.hypot(self._tracked.error_estimate, left)
 
-        Returns:
-            The eigenpairs, with residuals and an error estimate that rests on them.
-        """
-        theta = self.operator.theta()
-        before = self._tracked
-        self._follow(theta)
-        block = None if before is None else before.block
-        basis = start(self.operator, block, seed=self.seed + self._updates)
-        tolerance, tracked_vectors = CHECK_SHARE * self.tol, self.k + OVERSAMPLING
-        afresh = before is None or before.jumped(theta)
-        if afresh:
-            converged = solve(basis, self.k, tolerance, MATVECS_AFRESH * tracked_vectors)
+    def _correct(self, tracked: TrackedVectors, theta: Tensor) -> None:
+        """Keep the predicted error of tracking within what the tolerance leaves it."""
+        due = self._updates - self._last_check >= self._check_interval
+        if tracked.rates is None or due:
+            self._check(theta)
+            return
+        error = tracked.error_at(theta)
+        allowed = max(self._tracking_tol, UNREACHED_GROWTH * tracked.reached)
+        if error > allowed:
+            products = tracked.refresh_vectors(
+                self._near, theta, target=PARTIAL_SHARE * self._tracking_tol
+            )
+            self.num_matvecs += 0 if self._has_sample else products
+            if self._sampling is not None:
+                self._sampling.tracked(products)
+            error = tracked.error_at(theta)
+            if error > allowed:
+                self._check(theta)
+                return
+        tracked.error_estimate = error
+
+    @property
+    def _has_sample(self) -> bool:
+        return self._sampling is not None and self._sampling.surrogate is not None
+
+    @property
+    def _sample_is_spent(self) -> bool:
+        assert self._tracked is not None
+        return self._sampling is not None and self._sampling.is_spent(self._tracked.block)
+
+    @property
+    def _near(self) -> SymmetricOperator:
+        """What the vectors are tracked with between full checks."""
+        if self._sampling is not None and self._sampling.surrogate is not None:
+            return self._sampling.surrogate
+        return self.operator
+
+    @property
+    def _tracking_tol(self) -> float:
+        if self._sampling is None or self._tracked is None:
+            return self.tol
+        return self._sampling.tracking_tolerance(self._tracked.block)
+
+    @property
+    def _search_is_due(self) -> bool:
+        return self._updates - self._last_search >= self._search_interval
+
+    def _check(self, theta: Tensor) -> None:
+        if self._has_sample:
+            self._check_sample(theta)
         else:
-            converged = iterate(basis, self.k, tolerance, MATVECS_NEARBY * tracked_vectors)
+            self._check_all(theta, search=self._search_is_due)
+
+    def _check_sample(self, theta: Tensor) -> None:
+        """Converge to the eigenspace that the sample sees, unless that has left the block behind.
+
+        It searches there too, at the price of the sample. What comes from outside the block may be
+        an eigenvalue that rose, or one of the sample's own: the vectors then stay as they are, and
+        all samples are seen again.
+        """
+        assert self._tracked is not None and self._sampling is not None
+        _, after, _ = self._converge(self._near, theta, search=True)
+        if self._came_from_outside(self._tracked, after):
+            self._sampling.led_astray = True
+        else:
+            self._learn(self._tracked, after, theta, rates_too=True)
+
+    def _check_all(self, theta: Tensor, *, search: bool) -> EigenResult:
+        """Converge over all samples; where a sample was tracked with, learn what that left."""
+        afresh = self._tracked is None or self._tracked.jumped(theta)
+        sampling = None if afresh else self._sampling
+        if self._has_sample and sampling is not None and not sampling.led_astray:
+            self._check_sample(theta)
+        before = self._tracked
+        search = search or afresh or (sampling is not None and sampling.led_astray)
+        found, after, images = self._converge(self.operator, theta, search=search)
+        self.num_matvecs += found.num_matvecs
+        known = before is not None and not afresh
+        risen = known and self._came_from_outside(before, after)
+        if sampling is not None:
+            own_errors = math.hypot(before.error_at(theta), found.error_estimate)
+            sampling.learn(
+                before.block, after.block, own_errors=own_errors, products=found.num_matvecs
+            )
+        if self._has_sample and sampling is not None and not (sampling.led_astray or risen):
+            # They were brought to this point a moment ago, over the sample, and learned from there.
+            after.take_over(before)
+            self._tracked, self._last_check = after, self._updates
+        else:
+            self._learn(before, after, theta, rates_too=known and not risen)
+        if search:
+            self._last_search = self._updates
+            longer = min(2 * self._search_interval, LONGEST_SEARCH)
+            self._search_interval = 1 if risen else longer
+        self._next_eigenvalue = found.next_eigenvalue
+        if self._sampling is not None:
+            self._sampling.checked(after.block, images())
+        return found
+
+    def _came_from_outside(self, before: TrackedVectors, after: TrackedVectors) -> bool:
+        """Whether an eigenvector was found that the tracked block held next to nothing of."""
+        new = after.block[:, : self.k]
+        inside = torch.linalg.vector_norm(inner(before.block, new), dim=0)
+        return bool((1 - inside**2 > JUMP**2).any())
+
+    def _learn(
+        self, before: TrackedVectors | None, after: TrackedVectors, theta: Tensor, *, rates_too: bool
+    ) -> None:
+        """Put what a check found in place, and learn from how far off what was tracked was."""
+        if before is not None:
+            surprise = after.learn_from(before, theta, rates_too=rates_too)
+            if self._updates - self._last_check >= self._check_interval:
+                longer = surprise <= SURPRISE
+                interval = self._check_interval * 2 if longer else self._check_interval // 2
+                self._check_interval = min(max(interval, FIRST_CHECK), LONGEST_CHECK)
+        self._tracked, self._last_check = after, self._updates
+
+    def _converge(
+        self, operator: SymmetricOperator, theta: Tensor, *, search: bool
+    ) -> tuple[EigenResult, TrackedVectors, Callable[[], Tensor]]:
+        """Solve from the tracked block; the pairs, the new block, and how to have its image."""
+        before = self._tracked
+        block = None if before is None else before.block
+        # Each check searches from a random vector of its own: what the one before reached lies in the
+        # block already, and what it missed it would miss again.
+        self._checks += 1
+        basis = start(operator, block, seed=self.seed + self._checks)
+        tolerance, width = CHECK_SHARE * self._tracking_tol, self.k + OVERSAMPLING
+        if search:
+            converged = solve(basis, self.k, tolerance, MATVECS_AFRESH * width)
+        else:
+            converged = iterate(basis, self.k, tolerance, MATVECS_NEARBY * width)
         found = result(basis, self.k, converged=converged)
-        self.num_matvecs += basis.num_matvecs
         values, coordinates, _ = basis.ritz()
+        smallest = float(values[-1])
         after = TrackedVectors(
-            block=basis.vectors(coordinates[:, :tracked_vectors]),
+            block=basis.vectors(coordinates[:, :width]),
             eigenvalues=found.eigenvalues.clone(),
             next_eigenvalue=found.next_eigenvalue,
-            smallest_eigenvalue=float(values[-1]),
+            smallest_eigenvalue=min(smallest, before.smallest_eigenvalue) if before else smallest,
             references=[theta] * self.k,
             start_errors=found.errors.clone(),
             moves=torch.zeros(self.k, self.k, dtype=torch.float64),
             error_estimate=found.error_estimate,
             reached=found.error_estimate,
         )
-        if before is not None:
-            after.smallest_eigenvalue = min(before.smallest_eigenvalue, after.smallest_eigenvalue)
-            surprise = after.learn_from(before, theta, rates_too=not afresh)
-            if self._updates - self._last_check >= self._check_interval:
-                self._adapt_check_interval(surprise)
-        self._tracked = after
-        self._last_check = self._updates
-        self._last_theta = theta
-        return found
-
-    def _adapt_check_interval(self, surprise: float) -> None:
-        doubled_or_halved = (
-            self._check_interval * 2 if surprise <= SURPRISE else self._check_interval // 2
-        )
-        self._check_interval = min(max(doubled_or_halved, FIRST_CHECK), LONGEST_CHECK)
-
-    def _update_adaptively(self, tracked: TrackedVectors, theta: Tensor) -> None:
-        due = self._updates - self._last_check >= self._check_interval
-        if tracked.rates is None or due or tracked.jumped(theta):
-            self.refresh()
-            return
-        error = tracked.error_at(theta)
-        allowed = max(self.tol, UNREACHED_GROWTH * tracked.reached)
-        if error > allowed:
-            self.num_matvecs += tracked.refresh_vectors(
-                self.operator, theta, target=PARTIAL_SHARE * self.tol
-            )
-            error = tracked.error_at(theta)
-            if error > allowed:
-                self.refresh()
-                return
-        tracked.error_estimate = error
+        return found, after, lambda: basis.images(coordinates[:, :width])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later updates depend on, for an exact resume."""
+        values = {name: getattr(self, name) for name in COUNTERS}
+        # Copied, since later updates write into these tensors.
+        tracked = None if self._tracked is None else copy.deepcopy(vars(self._tracked))
         return {
-            "num_matvecs": self.num_matvecs,
-            "updates": self._updates,
-            "last_check": self._last_check,
+            "made_with": self._made_with,
+            **values,
             "last_theta": self._last_theta,
-            "check_interval": self._check_interval,
-            # Copied, since later updates write into these tensors.
-            "tracked": None if self._tracked is None else copy.deepcopy(vars(self._tracked)),
+            "tracked": tracked,
+            "sampling": None if self._sampling is None else self._sampling.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned; k, refresh, tol and seed are not part of it."""
-        self.num_matvecs = state["num_matvecs"]
-        self._updates = state["updates"]
-        self._last_check = state["last_check"]
+        """Restore what :meth:`state_dict` returned; the seed is not part of it.
+
+        Raises:
+            ValueError: The state is of another k, number of parameters, policy or tolerance.
+        """
+        for name, own in self._made_with.items():
+            if state["made_with"][name] != own:
+                raise ValueError(
+                    f"the state has {name} = {state['made_with'][name]!r}, this subspace {own!r}: "
+                    "restore it into one that was made with the same arguments"
+                )
+        for name in COUNTERS:
+            setattr(self, name, state[name])
         self._last_theta = self._followed_theta = state["last_theta"]
-        self._check_interval = state["check_interval"]
         tracked = copy.deepcopy(state["tracked"])
         self._tracked = None if tracked is None else TrackedVectors(**tracked)
+        if self._sampling is not None:
+            self._sampling.load_state_dict(state["sampling"])
+
+    @property
+    def _made_with(self) -> dict[str, Any]:
+        return {
+            "k": self.k,
+            "parameters": self.operator.shape[0],
+            "refresh": self.refresh_policy,
+            "tol": self.tol,
+            "samples": self.samples,
+        }
 
 
 def _interval(refresh: Refresh) -> int:
     return 1 if isinstance(refresh, str) else refresh
+
+
+def _sampling(
+    operator: MovingOperator, k: int, tol: float, samples: Samples
+) -> SampledTracking | None:
+    if samples is None:
+        return None
+    if not hasattr(operator, "sampled"):
+        raise ValueError(
+            f"samples is {samples!r}, but {type(operator).__name__} is no mean over samples: "
+            "leave samples at None"
+        )
+    most = operator.num_samples
+    chosen = isinstance(samples, int) and not isinstance(samples, bool) and 1 <= samples <= most
+    if samples != "auto" and not chosen:
+        raise ValueError(f"samples is {samples!r}; allowed are None, 'auto' and 1 to {most}")
+    return SampledTracking(operator, k, tol, None if samples == "auto" else samples)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sharpflat.curvature.inner import combine, inner
 from sharpflat.curvature.krylov import NonFiniteProductError, SymmetricOperator
 
 #: Predicted error from which a prediction linear in distance is void: the solve starts afresh.
@@ -139,8 +140,18 @@ class TrackedVectors:
         for column, index in enumerate(chosen.tolist()):
             self.slopes[:, index].addr_(gains[:, column], corrections[:, column])
 
+    def take_over(self, before: TrackedVectors) -> None:
+        """Keep what was learned of the vectors before, whose span is nearly that of these."""
+        k = len(self.eigenvalues)
+        overlap = before.block[:, :k].T @ self.block[:, :k]
+        self.turn_calibration = before.turn_calibration
+        self.left_calibration = before.left_calibration
+        self.rates = None if before.rates is None else before.rates.clone()
+        if before.slopes is not None:
+            self.slopes = torch.einsum("ja,ib,jip->abp", overlap, overlap, before.slopes)
+
     def learn_from(self, before: TrackedVectors, theta: Tensor, *, rates_too: bool) -> float:
-        """Learn from how far the vectors before a full check were from what it found.
+        """Learn from how far the vectors before a check were from what it found.
 
         Args:
             before: The vectors that were tracked until this check.
@@ -161,12 +172,8 @@ class TrackedVectors:
         moved = distances > 0
         if not rates_too and torch.linalg.vector_norm(found) > JUMP:
             return surprise
-        self.turn_calibration = before.turn_calibration
-        self.left_calibration = before.left_calibration
-        overlap = old.T @ new
-        before._learn_slopes(torch.arange(k), new @ overlap.T - old, distances)
-        if before.slopes is not None:
-            self.slopes = torch.einsum("ja,ib,jip->abp", overlap, overlap, before.slopes)
+        before._learn_slopes(torch.arange(k), new @ (old.T @ new).T - old, distances)
+        self.take_over(before)
         turned = (found**2 - before.start_errors**2).clamp_min(0).sqrt()
         if before.rates is None:
             self.rates = turned / distances if bool(moved.all()) else None
@@ -207,7 +214,6 @@ class TrackedVectors:
             )
         values = (vectors * products).sum(0).to("cpu", torch.float64)
         residuals = products - basis @ (basis.T @ products)
-        residuals = residuals - basis @ (basis.T @ residuals)
         norms = torch.linalg.vector_norm(residuals, dim=0).to("cpu", torch.float64)
         found = (norms / (values - self.next_eigenvalue).clamp_min(1e-12)).clamp(max=1.0)
         ratio = _ratio(found, errors[chosen])
@@ -252,7 +258,5 @@ def _how_many(errors: Tensor, left: Tensor, target: float) -> int:
 
 def _orthonormalise(block: Tensor) -> Tensor:
     """The orthonormal block closest to a nearly orthonormal one (so vectors keep their names)."""
-    gram = block.T.double() @ block.double()
-    values, vectors = torch.linalg.eigh(gram)
-    inverse_root: Tensor = (vectors * values.rsqrt()) @ vectors.T
-    return block @ inverse_root.to(block)
+    values, vectors = torch.linalg.eigh(inner(block, block))
+    return combine(block, (vectors * values.rsqrt()) @ vectors.T)

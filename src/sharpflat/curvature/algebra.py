@@ -1,0 +1,133 @@
+"""Symmetric operators made of others: sums, shifts, preconditioning, and a bridge to SciPy.
+
+An operator that inherits :class:`OperatorAlgebra` can be written as in linear algebra,
+``-A``, ``2 * A - B``, ``A + 0.1 * identity``; what comes out can be multiplied, solved and combined
+again, and reads its parts at each product, so that it moves with their parameters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sharpflat.curvature.krylov import SymmetricOperator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from scipy.sparse.linalg import LinearOperator
+
+
+class OperatorAlgebra:
+    """Gives a symmetric operator ``-A``, ``a * A``, ``A + B`` and ``A - B``.
+
+    Example:
+        >>> import torch
+        >>> from sharpflat.curvature import MatrixOperator
+        >>> A = combination((2.0, MatrixOperator(torch.diag(torch.tensor([1.0, 3.0])))), shift=-1.0)
+        >>> (-A).matmat(torch.ones(2, 1)).T  # -(2 A - I)
+        tensor([[-1., -5.]])
+    """
+
+    def __neg__(self: SymmetricOperator) -> LinearCombination:
+        return combination((-1.0, self))
+
+    def __mul__(self: SymmetricOperator, factor: float) -> LinearCombination:
+        return combination((factor, self))
+
+    __rmul__ = __mul__
+
+    def __add__(self: SymmetricOperator, other: SymmetricOperator) -> LinearCombination:
+        return combination((1.0, self), (1.0, other))
+
+    def __sub__(self: SymmetricOperator, other: SymmetricOperator) -> LinearCombination:
+        return combination((1.0, self), (-1.0, other))
+
+
+class LinearCombination(OperatorAlgebra):
+    """``Σ_i a_i A_i + s I``; made by :func:`combination`."""
+
+    def __init__(self, terms: tuple[tuple[float, SymmetricOperator], ...], shift: float) -> None:
+        first = terms[0][1]
+        for _, operator in terms:
+            if (operator.shape, operator.dtype, operator.device) != (
+                first.shape,
+                first.dtype,
+                first.device,
+            ):
+                raise ValueError(
+                    f"operators of shape {first.shape}, {first.dtype} on {first.device} and of "
+                    f"shape {operator.shape}, {operator.dtype} on {operator.device} do not add up"
+                )
+        self.terms = terms
+        self.shift = shift
+        self.shape, self.dtype, self.device = first.shape, first.dtype, first.device
+
+    def matmat(self, V: Tensor) -> Tensor:
+        """``(P, m)`` to ``(P, m)``, one product with each operator a column."""
+        total = self.shift * V
+        for factor, operator in self.terms:
+            total = total + factor * operator.matmat(V)
+        return total
+
+
+def combination(*terms: tuple[float, SymmetricOperator], shift: float = 0.0) -> LinearCombination:
+    """The operator ``Σ_i a_i A_i + s I``.
+
+    Args:
+        terms: Pairs ``(a_i, A_i)``, at least one.
+        shift: ``s``.
+
+    Raises:
+        ValueError: No term, or operators that differ in shape, dtype or device.
+    """
+    if not terms:
+        raise ValueError("a combination needs at least one operator")
+    return LinearCombination(terms, shift)
+
+
+class PreconditionedOperator(OperatorAlgebra):
+    """``D^{-1/2} A D^{-1/2}`` with a positive diagonal D: the curvature that Adam and RMSProp see.
+
+    It has the eigenvalues of ``D^{-1} A``; an optimizer that divides by D is stable where
+    ``learning rate · λ_1 < 2``.
+
+    Args:
+        operator: ``A``.
+        diagonal: ``(P,)``, positive, such as ``√v + ε`` of Adam's second moments v.
+
+    Raises:
+        ValueError: The diagonal has another length, or an entry that is not positive and finite.
+    """
+
+    def __init__(self, operator: SymmetricOperator, diagonal: Tensor) -> None:
+        if diagonal.shape != (operator.shape[0],):
+            raise ValueError(
+                f"the diagonal has shape {tuple(diagonal.shape)}; it must be ({operator.shape[0]},)"
+            )
+        if not bool(((diagonal > 0) & diagonal.isfinite()).all()):
+            raise ValueError("the diagonal must be positive and finite; add a small number to it")
+        self.operator = operator
+        self.scale = diagonal.to(operator.device, operator.dtype).rsqrt()[:, None]
+        self.shape, self.dtype, self.device = operator.shape, operator.dtype, operator.device
+
+    def matmat(self, V: Tensor) -> Tensor:
+        """``(P, m)`` to ``(P, m)``."""
+        return self.scale * self.operator.matmat(self.scale * V)
+
+
+def to_scipy(operator: SymmetricOperator) -> LinearOperator:
+    """A ``scipy.sparse.linalg.LinearOperator`` in float64, for SciPy's solvers.
+
+    Products keep the operator's own precision.
+    """
+    from scipy.sparse.linalg import LinearOperator
+
+    def multiply(block: NDArray[np.float64]) -> NDArray[np.float64]:
+        vectors = torch.as_tensor(block, dtype=operator.dtype, device=operator.device)
+        products = operator.matmat(vectors.reshape(operator.shape[0], -1))
+        return np.asarray(products.reshape(vectors.shape).double().cpu().numpy())
+
+    return LinearOperator(operator.shape, matvec=multiply, matmat=multiply, dtype="float64")

@@ -1,0 +1,162 @@
+"""A model as an operator was built over it: its parameters, its mode, and what changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sharpflat.curvature.checks import (
+    ModelChangedError,
+    UnsupportedModelError,
+    refuse_batch_dependent_layers,
+)
+
+
+class BoundModel:
+    """The trainable parameters of a model and the mode that its layers were checked in.
+
+    Attributes:
+        model: The model.
+        parameters: Those that require gradients, in ``model.parameters()`` order.
+        dtype: Of the first of them.
+        device: Of the first of them.
+
+    Args:
+        model: Any module.
+        before: The same model bound earlier: layers that it knew keep the mode they had there.
+
+    Raises:
+        UnsupportedModelError: A layer depends on the rest of the batch or on chance, or
+            parameters were made in inference mode.
+        ValueError: No trainable parameter.
+    """
+
+    def __init__(self, model: nn.Module, *, before: BoundModel | None = None) -> None:
+        self.model = model
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        if not named:
+            raise ValueError(f"{type(model).__name__} has no parameter that requires_grad")
+        self._names = tuple(name for name, _ in named)
+        self.parameters: tuple[Tensor, ...] = tuple(p for _, p in named)
+        self._dtypes = [p.dtype for p in self.parameters]
+        self.dtype = self._dtypes[0]
+        self.device = self.parameters[0].device
+        known = {} if before is None else before._training
+        self._training: dict[nn.Module, bool] = {
+            layer: known.get(layer, layer.training) for layer in model.modules()
+        }
+        for name, parameter in named:
+            if parameter.is_inference():
+                raise UnsupportedModelError(
+                    f"parameter {name} was made inside torch.inference_mode() and cannot be "
+                    "differentiated: build the model outside of it"
+                )
+        with self.evaluation():
+            refuse_batch_dependent_layers(model)
+
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The model and all its submodules, as they are now."""
+        return tuple(self.model.modules())
+
+    def buffers(self) -> tuple[Tensor, ...]:
+        """The model's buffers, as they are now."""
+        return tuple(self.model.buffers())
+
+    def refuse_if_changed(self) -> None:
+        """Raise unless the model still has these parameters, as they were bound.
+
+        Raises:
+            ModelChangedError: Names the parameter, what changed, and the remedy.
+        """
+        now = tuple(p for p in self.model.parameters() if p.requires_grad)
+        same = len(now) == len(self.parameters) and all(
+            p is bound and p.dtype == dtype and p.device == self.device
+            for p, bound, dtype in zip(now, self.parameters, self._dtypes, strict=True)
+        )
+        if not same:
+            raise ModelChangedError(
+                f"{self._change()} after this operator was built over it: {_REMEDY}"
+            )
+
+    def _change(self) -> str:
+        now = dict(self.model.named_parameters())
+        for name, bound, dtype in zip(self._names, self.parameters, self._dtypes, strict=True):
+            if name not in now:
+                return f"the model lost its parameter {name}"
+            if now[name] is not bound:
+                return (
+                    f"parameter {name} was replaced by another tensor (a new layer, or "
+                    "load_state_dict(assign=True))"
+                )
+            if not bound.requires_grad:
+                return f"parameter {name} was frozen (requires_grad=False)"
+            if bound.dtype != dtype:
+                return f"parameter {name} was cast from {dtype} to {bound.dtype}"
+            if bound.device != self.device:
+                return f"parameter {name} was moved from {self.device} to {bound.device}"
+        new = [n for n, p in now.items() if p.requires_grad and n not in self._names]
+        return f"trainable parameters came to the model ({', '.join(new)}) or changed their order"
+
+    @contextmanager
+    def evaluation(self) -> Iterator[None]:
+        """Layers in the mode that was checked, every flag put back afterwards."""
+        moved = [
+            (layer, layer.training)
+            for layer in self.model.modules()
+            if layer.training != self._training.get(layer, layer.training)
+        ]
+        try:
+            for layer, _ in moved:
+                layer.training = self._training[layer]
+            yield
+        finally:
+            for layer, training in moved:
+                layer.training = training
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Evaluation that leaves no trace in the model, its graph fit to be differentiated twice.
+
+        Raises:
+            UnsupportedModelError: A layer came to depend on the batch or on chance, or a buffer
+                was written to; it has its old values again.
+        """
+        refuse_batch_dependent_layers(self.model)
+        # Only the math backend of attention can be differentiated twice.
+        with sdpa_kernel(SDPBackend.MATH), self._unwritten_buffers():
+            yield
+
+    @contextmanager
+    def _unwritten_buffers(self) -> Iterator[None]:
+        before = [
+            (f"{path}.{name}".lstrip("."), layer, name, buffer, buffer.detach().clone())
+            for path, layer in self.model.named_modules()
+            for name, buffer in layer._buffers.items()
+            if buffer is not None
+        ]
+        written = []
+        try:
+            yield
+        finally:
+            for path, layer, name, buffer, values in before:
+                if layer._buffers.get(name) is buffer and torch.equal(buffer, values):
+                    continue
+                written.append(path)
+                with torch.no_grad():
+                    buffer.copy_(values)
+                layer._buffers[name] = buffer
+        if written:
+            raise UnsupportedModelError(
+                f"evaluating the model writes to its buffers {', '.join(written)}, so that its "
+                "outputs depend on what was evaluated before: call model.eval() before the "
+                "operator is built, or keep forward() from writing"
+            )
+
+
+_REMEDY = (
+    "if that was meant, call operator.rebind(), which takes the model as it is now; if not, undo it"
+)
