@@ -26,6 +26,7 @@ class CostRow:
             same with other numbers of samples.
         setting: The method's own setting that was measured.
         samples: Samples of the products between full ones, ``"all"`` without any.
+        interval: Steps between two renewals of a peer's eigenvectors, if tracked.
         products: Hessian-vector products over all samples; a mean over steps unless cold.
         equivalent_products: The same, with products over m of n samples counted as m / n.
         seconds: Median over repeats if cold, else mean over steps.
@@ -56,6 +57,7 @@ class CostRow:
     mode: Literal["cold", "tracked", "scaling"]
     setting: str = ""
     samples: str = ""
+    interval: int | None = None
     products: float | None = None
     equivalent_products: float | None = None
     seconds: float | None = None

@@ -40,7 +40,6 @@ class BenchmarkSettings:
         tracking_steps: Steps of a tracked run.
         tracking_samples: Values of ``DominantSubspace``'s option ``samples`` that are measured; the
             peers follow the last.
-        peer_steps: Steps that peers follow.
         cold_steps: Steps at which a peer's cold solve is timed.
         error_methods: Projected methods along which the error estimate is checked.
         error_steps: Steps of each of those runs.
@@ -63,7 +62,6 @@ class BenchmarkSettings:
     tracking_methods: tuple[str, ...] = ("bulk_sgd", "dom_sgd")
     tracking_steps: int = 200
     tracking_samples: tuple[Samples, ...] = (None, "auto")
-    peer_steps: int = 50
     cold_steps: int = 3
     error_methods: tuple[str, ...] = ("sgd", "bulk_sgd", "dom_sgd")
     error_steps: int = 200
@@ -153,7 +151,6 @@ def _tracking(task: BenchmarkTask, out: Path, settings: BenchmarkSettings) -> No
                 trajectory,
                 truths,
                 floor_seconds=floor,
-                steps=settings.peer_steps,
                 cold_steps=settings.cold_steps,
                 time_cap=settings.time_cap,
             )

@@ -65,7 +65,6 @@ def compare_peers(
     truths: dict[int, Tensor],
     *,
     floor_seconds: float,
-    steps: int,
     cold_steps: int,
     time_cap: float,
     peers: Sequence[WarmPeer] = WARM_PEERS,
@@ -80,7 +79,6 @@ def compare_peers(
         trajectory: The run; peers meet the same parameters and the same batches.
         truths: True eigenvectors at its checked steps.
         floor_seconds: Least time of one product.
-        steps: Steps that peers follow, the first of the run.
         cold_steps: Checked steps at which a peer that remembers nothing is measured, instead.
         time_cap: Seconds that a peer may take for all its settings.
         peers: The peers.
@@ -91,7 +89,7 @@ def compare_peers(
     start = solve_by_eigsh(task.hessian(), task.k, tol=TRUTH_TOLERANCE, seed=seed)
     rows: list[CostRow] = []
     for peer in peers:
-        visited: Sequence[int] = range(min(steps, len(trajectory.steps)))
+        visited: Sequence[int] = range(len(trajectory.steps))
         if not peer.remembers:
             checked = sorted(truths)
             visited = checked[:: -(-len(checked) // cold_steps)]
@@ -205,6 +203,7 @@ def _row(course: _Course, found: _Found, floor_seconds: float) -> CostRow:
         method=found.peer.name,
         setting=setting.label,
         samples="all" if setting.samples is None else str(setting.samples),
+        interval=setting.interval,
         accuracy=found.accuracy,
         note=found.note,
     )

@@ -24,8 +24,9 @@ from sharpflat.benchmarks.timing import ProductCounter
 from sharpflat.curvature import HessianOperator
 
 #: Steps between two renewals, loose to tight. Each divides or is a multiple of the steps between
-#: two measurements of the angle, which therefore see a basis at its oldest.
-INTERVALS = (20, 10, 5, 2, 1)
+#: two measurements of the angle, which therefore see a basis at its oldest. Which of them keeps an
+#: angle is seen from the truth alone: a user would have to guess it.
+INTERVALS = (100, 50, 20, 10, 5, 2)
 #: Vectors beyond k that subspace iteration carries along, for a wider gap.
 OVERSAMPLING = 3
 #: Iterations that settle those before the run.
@@ -165,18 +166,16 @@ def follow_by_cold_solve(
         )
 
 
-def _every(interval: int) -> str:
-    return "every step" if interval == 1 else f"every {interval} steps"
-
-
-def _intervals_then(
-    knob: str, loose: tuple[float, ...], tight: tuple[float, ...]
-) -> tuple[PeerSetting, ...]:
-    """All values at each interval, and values only of use in every step."""
-    pairs = [*product(INTERVALS, loose), *((1, value) for value in tight)]
+def _in_every_step(knob: str, values: tuple[float, ...]) -> tuple[PeerSetting, ...]:
     return tuple(
-        PeerSetting(interval=i, value=value, label=f"{knob}={value:g}, {_every(i)}")
-        for i, value in pairs
+        PeerSetting(interval=1, value=value, label=f"{knob}={value:g}") for value in values
+    )
+
+
+def _at_intervals(knob: str, values: tuple[float, ...]) -> tuple[PeerSetting, ...]:
+    return tuple(
+        PeerSetting(interval=interval, value=value, label=f"{knob}={value:g}")
+        for interval, value in product(INTERVALS, values)
     )
 
 
@@ -193,27 +192,39 @@ def _oja_ladder(task: BenchmarkTask) -> tuple[PeerSetting, ...]:
 
 WARM_PEERS = (
     WarmPeer(
-        name="eigsh from the last vectors",
-        ladder=lambda _: _intervals_then("tol", (1e-1, 1e-3), (1e-4,)),
+        name="warm eigsh",
+        ladder=lambda _: _in_every_step("tol", (1e-1, 1e-2, 1e-3, 1e-4)),
         follow=follow_by_eigsh,
     ),
     WarmPeer(
-        name="lobpcg from the last block",
-        ladder=lambda _: _intervals_then("maxiter", (1, 3), (5, 10)),
+        name="warm lobpcg",
+        ladder=lambda _: _in_every_step("maxiter", (1, 2, 3, 5, 10)),
         follow=follow_by_lobpcg,
     ),
     WarmPeer(
         name="subspace iteration",
-        ladder=lambda _: _intervals_then("iterations", (1, 2), (3, 5)),
+        ladder=lambda _: _in_every_step("iterations", (1, 2, 3, 5)),
         follow=follow_by_subspace_iteration,
     ),
     WarmPeer(name="Oja's rule, mini-batches", ladder=_oja_ladder, follow=follow_by_oja),
     WarmPeer(
+        name="warm eigsh at intervals",
+        ladder=lambda _: _at_intervals("tol", (1e-1, 1e-3)),
+        follow=follow_by_eigsh,
+    ),
+    WarmPeer(
+        name="warm lobpcg at intervals",
+        ladder=lambda _: _at_intervals("maxiter", (1, 3)),
+        follow=follow_by_lobpcg,
+    ),
+    WarmPeer(
+        name="subspace iteration at intervals",
+        ladder=lambda _: _at_intervals("iterations", (1, 2)),
+        follow=follow_by_subspace_iteration,
+    ),
+    WarmPeer(
         name="curvlinops + eigsh, cold",
-        ladder=lambda _: tuple(
-            PeerSetting(interval=1, value=tol, label=f"tol={tol:g}, every step")
-            for tol in TOLERANCES
-        ),
+        ladder=lambda _: _in_every_step("tol", TOLERANCES),
         follow=follow_by_cold_solve,
         remembers=False,
         package="curvlinops",
