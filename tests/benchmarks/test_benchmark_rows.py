@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from sharpflat.benchmarks.rows import CostRow, ErrorRow, MemoryRow, gather_rows, replace_rows
 
@@ -33,12 +34,15 @@ def test_rows_take_the_place_of_those_of_the_same_task_and_loss(tmp_path: Path) 
     assert list(table["loss"]) == ["cross_entropy", "mse", "mse"]
 
 
-def test_a_table_with_other_columns_is_written_anew(tmp_path: Path) -> None:
+def test_a_table_with_other_columns_is_written_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Oracle: a table of another kind, of another task."""
     path = tmp_path / "table.csv"
     replace_rows(path, [MemoryRow(task="b", num_samples=1, chunk_size=None)])
     replace_rows(path, [COST])
     assert list(pd.read_csv(path)["task"]) == ["a"]
+    assert "table.csv has the columns of another version" in caplog.text
 
 
 def test_gathered_rows_lie_task_by_task(tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from sharpflat.files import write_whole
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +232,7 @@ _SUBJECT = ("task", "loss")
 def replace_rows(path: Path, rows: Sequence[Row]) -> None:
     """Put rows of one type into a CSV, in place of those of the same tasks and losses.
 
-    A file with other columns, of an earlier version, is written anew.
+    A file with other columns, of another version, is written anew, with a warning.
     """
     columns = [field.name for field in fields(rows[0])]
     cells = [_cells(row) for row in rows]
@@ -251,7 +254,10 @@ def _read(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         return []
     with path.open(newline="") as stream:
         reader = csv.DictReader(stream)
-        return list(reader) if reader.fieldnames == columns else []
+        if reader.fieldnames == columns:
+            return list(reader)
+    log.warning("%s has the columns of another version: its rows are left out", path)
+    return []
 
 
 def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
