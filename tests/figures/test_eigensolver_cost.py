@@ -48,10 +48,10 @@ def test_a_bar_and_a_floor_are_drawn_for_what_is_measured_and_not_beaten() -> No
         "peer, less accurate",
         "sharpflat, Dom-SGD step, lr 0.01",
         "sharpflat, sampled, Dom-SGD step, lr 0.01",
-        "warm peer, Dom-SGD step, lr 0.01, sine ≤ 0.05",
-        "warm peer, Dom-SGD step, lr 0.01, sine ≤ 0.01",
-        "warm peer at intervals, Dom-SGD step, lr 0.01, sine ≤ 0.05",
-        "peer, cold, Dom-SGD step, lr 0.01, sine ≤ 0.05",
+        "warm peer, Dom-SGD step, lr 0.01, error ≤ 0.05",
+        "warm peer, Dom-SGD step, lr 0.01, error ≤ 0.01",
+        "warm peer at intervals, Dom-SGD step, lr 0.01, error ≤ 0.05",
+        "peer, cold, Dom-SGD step, lr 0.01, error ≤ 0.05",
     ]
     (floors,) = [line for line in axes.get_lines() if line.get_marker() == "|"]
     assert list(floors.get_xdata()) == [0.5] * len(widths)

@@ -40,9 +40,10 @@ class CostRow:
         projection_seconds: Of a step, what the base optimizer and the projection took.
         sine_largest_angle: Sine of the largest angle to the true eigenspace; unless cold, the
             largest of the steps that were checked.
-        accuracy: Largest accepted ``sine_largest_angle``.
+        sine_frobenius: Likewise the true ``‖sin Θ‖_F``, which trackers are held to.
+        accuracy: Largest accepted ``sine_largest_angle`` if cold, else ``sine_frobenius``.
         error_estimate: What the method says of its own error, ``‖sin Θ‖_F``; a mean unless cold.
-        reached: Whether ``sine_largest_angle`` met ``accuracy``.
+        reached: Whether ``accuracy`` was met.
         floor_seconds: Time of the products' floating-point operations alone, at the rate of a large
             matrix product.
         threads: Threads that torch used.
@@ -70,6 +71,7 @@ class CostRow:
     tracker_seconds: float | None = None
     projection_seconds: float | None = None
     sine_largest_angle: float | None = None
+    sine_frobenius: float | None = None
     accuracy: float | None = None
     error_estimate: float | None = None
     reached: bool = False

@@ -29,7 +29,8 @@ def tracked_row(
         floor_seconds: Least time of one product.
     """
     training = trajectory.training
-    worst = max(float(angles[0]) for angles in trajectory.angles(truths).values())
+    angles = trajectory.angles(truths).values()
+    worst = max(float(sines.norm()) for sines in angles)
     by_stretch = stretches([step.seconds for step in trajectory.steps])
     worth = trajectory.mean("equivalent_products")
     return replace(
@@ -45,7 +46,8 @@ def tracked_row(
         gradient_seconds=trajectory.mean("gradient_seconds"),
         tracker_seconds=trajectory.mean("tracker_seconds"),
         projection_seconds=trajectory.mean("projection_seconds"),
-        sine_largest_angle=worst,
+        sine_largest_angle=max(float(sines[0]) for sines in angles),
+        sine_frobenius=worst,
         accuracy=trajectory.tolerance,
         error_estimate=trajectory.mean("error_estimate"),
         reached=worst <= trajectory.tolerance,

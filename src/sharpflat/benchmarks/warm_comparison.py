@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sharpflat.benchmarks.peers import failure, surroundings
-from sharpflat.benchmarks.reference import largest_sine, solve_by_eigsh
+from sharpflat.benchmarks.reference import sines, solve_by_eigsh
 from sharpflat.benchmarks.rows import CostRow
 from sharpflat.benchmarks.task import BenchmarkTask
 from sharpflat.benchmarks.timing import OutOfTimeError, ProductCounter, timed
@@ -30,12 +30,13 @@ class _Followed:
     setting: PeerSetting
     seconds: list[float] = field(default_factory=list)  # of each step that was followed
     products: float = 0.0  # in all of them
-    sines: list[float] = field(default_factory=list)  # largest angles where it was checked
+    errors: list[float] = field(default_factory=list)  # true ‖sin Θ‖_F where it was checked
+    sines: list[float] = field(default_factory=list)  # largest angles there
     out_of_time: bool = False
 
     @property
     def worst(self) -> float:
-        return max(self.sines, default=1.0)
+        return max(self.errors, default=float("inf"))
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def compare_peers(
 ) -> list[CostRow]:
     """Measure every peer along a tracked run, at its loosest settings that are accurate enough.
 
-    Two accuracies are asked for: the run's tolerance, and the largest true angle that the tracked
-    subspace in fact had, if that is smaller. A setting that meets both is one row.
+    Two accuracies are asked for, in ``‖sin Θ‖_F`` as the tolerance is: the run's tolerance, and the
+    largest true error that the tracked subspace in fact had, if that is smaller. A setting that
+    meets both is one row.
 
     Args:
         task: At the run's start; it is left there.
@@ -83,7 +85,7 @@ def compare_peers(
         time_cap: Seconds that a peer may take for all its settings.
         peers: The peers.
     """
-    tracked = max(float(angles[0]) for angles in trajectory.angles(truths).values())
+    tracked = max(float(angles.norm()) for angles in trajectory.angles(truths).values())
     accuracies = sorted({max(trajectory.tolerance, tracked), tracked}, reverse=True)
     seed = trajectory.training.seed
     start = solve_by_eigsh(task.hessian(), task.k, tol=TRUTH_TOLERANCE, seed=seed)
@@ -166,7 +168,9 @@ def _follow(
                 followed.seconds.append(seconds)
                 followed.products = counter.count
                 if step in course.truths:
-                    followed.sines.append(largest_sine(basis, course.truths[step]))
+                    angles = sines(basis, course.truths[step])
+                    followed.errors.append(float(torch.linalg.vector_norm(angles)))
+                    followed.sines.append(float(angles[0]))
                     if followed.worst > accuracy:
                         break
     except OutOfTimeError:
@@ -217,7 +221,8 @@ def _row(course: _Course, found: _Found, floor_seconds: float) -> CostRow:
         seconds=fmean(followed.seconds),
         seconds_min=min(by_stretch),
         seconds_max=max(by_stretch),
-        sine_largest_angle=followed.worst if followed.sines else None,
-        reached=bool(followed.sines) and followed.worst <= found.accuracy,
+        sine_largest_angle=max(followed.sines, default=None),
+        sine_frobenius=max(followed.errors, default=None),
+        reached=followed.worst <= found.accuracy,
         floor_seconds=products * floor_seconds,
     )

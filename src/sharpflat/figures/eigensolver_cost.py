@@ -129,7 +129,7 @@ def _name(row: Mapping[Hashable, Any]) -> str:
     training = LABELS.get(row["training"], row["training"])
     step = f"{training} step, lr {row['learning_rate']:g}"
     if row["method"] != "sharpflat":
-        return f"{row['method']}, {step}, sine ≤ {row['accuracy']:.2g}{unreached}"
+        return f"{row['method']}, {step}, error ≤ {row['accuracy']:.2g}{unreached}"
     sampled = "" if row["samples"] == "all" else ", sampled"
     return f"sharpflat{sampled}, {step}{unreached}"
 
