@@ -80,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
 
     benchmark = commands.add_parser("benchmark", help="measure eigensolvers beside each other")
     benchmark.add_argument("config", type=Path)
+    benchmark.add_argument("--only", nargs="+", metavar="PART", help="parts to measure")
+    benchmark.add_argument("--task", nargs="+", metavar="TASK", help="tasks to measure")
     benchmark.set_defaults(command=_benchmark)
 
     table = commands.add_parser("table", help="collect the table behind a figure")
@@ -233,19 +235,26 @@ def _benchmark(options: argparse.Namespace) -> None:
     config = read_resolved(options.config, ROOT)
     if config.benchmark is None:
         raise ValueError(f"the {config.tier} tier has no benchmark section in its configuration")
+    measured = dict.fromkeys(setting.task for setting in config.benchmark.settings)
+    for name in options.task or ():
+        if name not in measured:
+            raise ValueError(
+                f"task {name!r} is not in the benchmark; allowed are {', '.join(measured)}"
+            )
     device = _prepare_torch(config)
     settings = BenchmarkSettings(**config.benchmark.options)
     tasks = [
         benchmark_task(
             setting,
             data=layout.dataset(setting.dataset),
-            learning_rates=config.benchmark.learning_rates[setting.task],
+            learning_rates=config.benchmark.learning_rates[setting.loss][setting.task],
             seed=settings.seed,
             device=device,
         )
         for setting in config.benchmark.settings
+        if options.task is None or setting.task in options.task
     ]
-    run(tasks, layout.benchmarks(config.tier), settings=settings)
+    run(tasks, layout.benchmarks(config.tier), settings=settings, parts=options.only)
 
 
 def _table(options: argparse.Namespace) -> None:

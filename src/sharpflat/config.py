@@ -59,14 +59,14 @@ class Benchmark:
     """Which settings the eigensolvers are measured on, and how.
 
     Attributes:
-        settings: One a task.
-        learning_rates: Of each task's tracked runs.
+        settings: One a task and loss.
+        learning_rates: Of the tracked runs, by loss and task.
         options: Everything else, the fields of
             :class:`sharpflat.benchmarks.run.BenchmarkSettings`.
     """
 
     settings: tuple[Setting, ...]
-    learning_rates: Mapping[str, tuple[float, ...]]
+    learning_rates: Mapping[str, Mapping[str, tuple[float, ...]]]
     options: Mapping[str, Any]
 
 
@@ -258,23 +258,33 @@ def _bisection(figure: str, options: Mapping[str, Any]) -> Bisection:
 
 def _benchmark(values: Mapping[str, Any]) -> Benchmark:
     options = dict(values["benchmark"])
-    learning_rates = {task: tuple(rates) for task, rates in options.pop("learning_rates").items()}
-    loss = options.pop("loss")
+    rates = {options["loss"]: options.pop("learning_rates"), **options.pop("other_losses", {})}
     samples = options.pop("hessian_samples", {})
-    _methods("benchmark.tracking_methods", options["tracking_methods"])
-    request = {"tasks": list(learning_rates), "losses": [loss]}
-    settings = [cell.after for cell in cells(values, "benchmark", request)]
-    if options["memory_task"] not in learning_rates:
-        raise ConfigError(
-            f"config: benchmark.memory_task = {options['memory_task']!r} is not measured; "
-            f"allowed are {', '.join(learning_rates)}"
-        )
+    for name in ("tracking_methods", "error_methods"):
+        _methods(f"benchmark.{name}", options[name])
+    settings = [
+        cell.after
+        for loss, by_task in rates.items()
+        for cell in cells(values, "benchmark", {"tasks": list(by_task), "losses": [loss]})
+    ]
+    tasks = list(rates[options["loss"]])
+    for name in ("scaling_task", "memory_task"):
+        if options[name] not in tasks:
+            raise ConfigError(
+                f"config: benchmark.{name} = {options[name]!r} is not measured; "
+                f"allowed are {', '.join(tasks)}"
+            )
     return Benchmark(
         settings=tuple(
             replace(setting, hessian_samples=samples.get(setting.task, setting.hessian_samples))
             for setting in settings
         ),
-        learning_rates=learning_rates,
-        options=options
-        | {name: tuple(options[name]) for name in ("tracking_methods", "memory_samples")},
+        learning_rates={
+            loss: {task: tuple(of_task) for task, of_task in by_task.items()}
+            for loss, by_task in rates.items()
+        },
+        options={
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in options.items()
+        },
     )

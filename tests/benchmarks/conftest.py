@@ -16,6 +16,12 @@ NUM_SAMPLES = 60
 NUM_CLASSES = 3
 
 
+@pytest.fixture(autouse=True)
+def _small_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate of matrix products is measured in no time; no test looks at its value."""
+    monkeypatch.setattr("sharpflat.benchmarks.floor.SIDE", 64)
+
+
 @pytest.fixture
 def task() -> BenchmarkTask:
     """A multi-layer perceptron (P = 53) on three clusters, somewhat trained, in float32."""

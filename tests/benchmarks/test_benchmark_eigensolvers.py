@@ -26,8 +26,7 @@ def measure(
     **options: Any,
 ) -> list[CostRow]:
     settings = {"accuracy": 0.01, "repeats": 2, "time_cap": 60.0, "floor_seconds": 1e-6, "seed": 0}
-    measured = compare(task, reference, methods=methods, **{**settings, **options})
-    return [m.row for m in measured]
+    return compare(task, reference, methods=methods, **{**settings, **options})
 
 
 @pytest.fixture

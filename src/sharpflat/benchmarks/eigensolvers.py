@@ -10,7 +10,7 @@ from statistics import median
 
 import torch
 
-from sharpflat.benchmarks.peers import METHODS, Method, Solution, surroundings
+from sharpflat.benchmarks.peers import METHODS, Method, Solution, failure, surroundings
 from sharpflat.benchmarks.reference import Reference, largest_sine
 from sharpflat.benchmarks.rows import CostRow
 from sharpflat.benchmarks.task import BenchmarkTask
@@ -18,14 +18,8 @@ from sharpflat.benchmarks.timing import OutOfTimeError, ProductCounter, timed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A method at one value of its knob.
-
-    Attributes:
-        method: The method.
-        value: Value of its knob; ``None`` if it could not run at all.
-        row: What was measured.
-    """
+class _Measured:
+    """A method at one value of its knob, ``None`` if it could not run at all."""
 
     method: Method
     value: float | None
@@ -42,7 +36,7 @@ def compare(
     time_cap: float,
     seed: int,
     methods: Sequence[Method] = METHODS,
-) -> list[Measured]:
+) -> list[CostRow]:
     """Measure every method at the loosest setting that is accurate enough.
 
     The search for that setting also warms each method up. The timed runs take turns, one of each
@@ -57,6 +51,9 @@ def compare(
         time_cap: Seconds that the search may spend on one method.
         seed: Seeds every method's random vectors.
         methods: The methods.
+
+    Returns:
+        A row for each method.
     """
     found = [_loosest(task, reference, method, accuracy, time_cap, seed) for method in methods]
     seconds: list[list[float]] = [[] for _ in found]
@@ -66,7 +63,7 @@ def compare(
                 gc.collect()  # no method pays for what another one left behind
                 times.append(_solve(task, measured.method, measured.value, seed)[1])
     return [
-        replace(measured, row=_with_times(measured.row, times, floor_seconds))
+        _with_times(measured.row, times, floor_seconds)
         for measured, times in zip(found, seconds, strict=True)
     ]
 
@@ -78,7 +75,7 @@ def _loosest(
     accuracy: float,
     time_cap: float,
     seed: int,
-) -> Measured:
+) -> _Measured:
     """The first setting of a method's ladder that is accurate enough, or its last and a note."""
     row = CostRow(
         task=task.name,
@@ -87,7 +84,10 @@ def _loosest(
         threads=torch.get_num_threads(),
         device=str(task.device),
         num_parameters=task.num_parameters,
+        num_samples=len(task.targets),
         k=task.k,
+        samples="all",
+        accuracy=accuracy,
     )
     counter = ProductCounter(deadline=time.perf_counter() + time_cap)
     value = None
@@ -96,7 +96,7 @@ def _loosest(
         try:
             solution, seconds = _solve(task, method, candidate, seed, counter)
         except OutOfTimeError:
-            return Measured(
+            return _Measured(
                 method=method,
                 value=value,
                 row=replace(row, note=_join(row.note, f"no more settings in {time_cap:g} s")),
@@ -105,8 +105,8 @@ def _loosest(
             # A peer that is absent or fails is a result, not an end of the comparison.
             if method.package is None:
                 raise
-            return Measured(
-                method=method, value=value, row=replace(row, note=_failure(method, error))
+            return _Measured(
+                method=method, value=value, row=replace(row, note=failure(method.package, error))
             )
         value = candidate
         sine = largest_sine(solution.eigenvectors, reference.eigenvectors)
@@ -114,6 +114,7 @@ def _loosest(
             row,
             setting=method.setting(value),
             products=counter.count,
+            equivalent_products=counter.count,
             seconds=seconds,
             sine_largest_angle=sine,
             error_estimate=solution.error_estimate,
@@ -121,8 +122,8 @@ def _loosest(
             note=solution.note,
         )
         if row.reached:
-            return Measured(method=method, value=value, row=row)
-    return Measured(
+            return _Measured(method=method, value=value, row=row)
+    return _Measured(
         method=method, value=value, row=replace(row, note=_join(row.note, "end of its settings"))
     )
 
@@ -137,13 +138,6 @@ def _solve(
     counter = counter or ProductCounter()
     with surroundings():
         return timed(lambda: method.solve(task, value, seed, counter), task.device)
-
-
-def _failure(method: Method, error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name == method.package:
-        return "not installed: pip install 'sharpflat[benchmarks]'"
-    first_line = str(error).strip().partition("\n")[0]
-    return f"failed: {type(error).__name__}: {first_line}"
 
 
 def _join(*notes: str) -> str:

@@ -85,6 +85,14 @@ def surroundings() -> Iterator[None]:
         yield
 
 
+def failure(package: str, error: Exception) -> str:
+    """What a table says of a peer that is not installed or failed."""
+    if isinstance(error, ModuleNotFoundError) and error.name == package:
+        return "not installed: pip install 'sharpflat[benchmarks]'"
+    first_line = str(error).strip().partition("\n")[0]
+    return f"failed: {type(error).__name__}: {first_line}"
+
+
 def solve_sharpflat(
     task: BenchmarkTask, tol: float, seed: int, counter: ProductCounter
 ) -> Solution:

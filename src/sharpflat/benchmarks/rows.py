@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from sharpflat.files import write_whole
+
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CostRow:
-    """What a method costs on a task, for one solve (cold) or for one training step (tracked).
+    """What a method costs on a task, for one solve (cold) or for one training step (the others).
 
     Numbers that were not measured are ``None``, an empty cell.
 
@@ -19,42 +25,61 @@ class CostRow:
         task: The task's name.
         method: The method's name.
         mode: ``"cold"``: a solve from nothing. ``"tracked"``: a whole training step, with
-            the batch's gradient, the subspace's update and the projected step.
+            the batch's gradient, the subspace's update and the projected step. ``"scaling"``: the
+            same with other numbers of samples.
         setting: The method's own setting that was measured.
-        products: Hessian-vector products; a mean over steps if tracked.
-        seconds: Median over repeats if cold, mean over steps if tracked.
+        samples: Samples of the products between full ones, ``"all"`` without any.
+        interval: Steps between two renewals of a peer's eigenvectors, if tracked.
+        products: Hessian-vector products over all samples; a mean over steps unless cold.
+        equivalent_products: The same, with products over m of n samples counted as m / n.
+        seconds: Median over repeats if cold, else mean over steps.
         seconds_min: Fastest repeat, or mean of the fastest stretch of steps.
         seconds_max: Slowest likewise.
-        sine_largest_angle: Sine of the largest angle to the true eigenspace; if tracked, the
+        gradient_seconds: Of a step, what the batch's gradient took.
+        tracker_seconds: Of a step, what bringing the subspace up to date took.
+        projection_seconds: Of a step, what the base optimizer and the projection took.
+        sine_largest_angle: Sine of the largest angle to the true eigenspace; unless cold, the
             largest of the steps that were checked.
-        error_estimate: What the method says of its own error, ``‖sin Θ‖_F``; a mean if tracked.
-        reached: Whether ``sine_largest_angle`` met the accuracy that was asked for.
+        sine_frobenius: Likewise the true ``‖sin Θ‖_F``, which trackers are held to.
+        accuracy: Largest accepted ``sine_largest_angle`` if cold, else ``sine_frobenius``.
+        error_estimate: What the method says of its own error, ``‖sin Θ‖_F``; a mean unless cold.
+        reached: Whether ``accuracy`` was met.
         floor_seconds: Time of the products' floating-point operations alone, at the rate of a large
             matrix product.
         threads: Threads that torch used.
         device: Where it ran.
         num_parameters: P.
+        num_samples: n.
         k: Dimension of the eigenspace.
-        training: Name of the projected method that trains, if tracked.
-        learning_rate: Of the tracked run.
+        training: Name of the projected method that trains, unless cold.
+        learning_rate: Of the run.
         note: What else there is to say.
     """
 
     task: str
     method: str
-    mode: Literal["cold", "tracked"]
+    mode: Literal["cold", "tracked", "scaling"]
     setting: str = ""
+    samples: str = ""
+    interval: int | None = None
     products: float | None = None
+    equivalent_products: float | None = None
     seconds: float | None = None
     seconds_min: float | None = None
     seconds_max: float | None = None
+    gradient_seconds: float | None = None
+    tracker_seconds: float | None = None
+    projection_seconds: float | None = None
     sine_largest_angle: float | None = None
+    sine_frobenius: float | None = None
+    accuracy: float | None = None
     error_estimate: float | None = None
     reached: bool = False
     floor_seconds: float | None = None
     threads: int
     device: str
     num_parameters: int
+    num_samples: int
     k: int
     training: str | None = None
     learning_rate: float | None = None
@@ -111,34 +136,71 @@ class ProductRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrackingRow:
-    """A checked step of a tracked run.
+class ErrorRow:
+    """A step of a tracked run at which the true angle was measured.
 
     Attributes:
         task: The task's name.
-        training: Name of the projected method that trains.
+        loss: The loss's name.
+        training: Name of the projected method that trains; SGD only tracks.
         learning_rate: Of the run.
+        samples: Samples of the products between full ones, ``"all"`` without any.
         step: Step of the run, 0 at its start.
-        products: Products used up to and with this step.
         error_estimate: ``DominantSubspace.error_estimate``.
-        sine_largest_angle: Largest true angle, against a converged solve at this step.
-        sine_frobenius: ``‖sin Θ‖_F``, which ``error_estimate`` estimates.
-        kth_eigenvalue: ``λ_k`` of the converged solve.
-        next_eigenvalue: ``λ_{k+1}``.
-        reference_error: The converged solve's estimate of its own ``‖sin Θ‖_F``.
+        sine_frobenius: True ``‖sin Θ‖_F``, which ``error_estimate`` estimates.
+        sine_largest_angle: Sine of the largest true angle.
     """
 
     task: str
+    loss: str
     training: str
     learning_rate: float
+    samples: str
     step: int
-    products: int
     error_estimate: float
-    sine_largest_angle: float
     sine_frobenius: float
-    kth_eigenvalue: float
-    next_eigenvalue: float
-    reference_error: float
+    sine_largest_angle: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimateRow:
+    """How far ``error_estimate`` is to be trusted along a run, and what the run cost.
+
+    Attributes:
+        task: The task's name.
+        loss: The loss's name.
+        training: Name of the projected method that trains; SGD only tracks.
+        learning_rate: Of the run.
+        samples: Samples of the products between full ones, ``"all"`` without any.
+        tolerance: Of the subspace, on ``‖sin Θ‖_F``.
+        checks: Steps at which the true angle was measured.
+        ratio_median: Median over them of ``error_estimate`` over the true ``‖sin Θ‖_F``.
+        ratio_5: Its 5th percentile.
+        ratio_95: Its 95th percentile.
+        beyond_tolerance: Share of them whose true ``‖sin Θ‖_F`` is above the tolerance.
+        largest_sine_frobenius: Largest true ``‖sin Θ‖_F``.
+        largest_sine: Largest true sine of a largest angle.
+        products: Products over all samples, a step.
+        equivalent_products: The same, with products over m of n samples counted as m / n.
+        seconds: Of a whole step.
+    """
+
+    task: str
+    loss: str
+    training: str
+    learning_rate: float
+    samples: str
+    tolerance: float
+    checks: int
+    ratio_median: float
+    ratio_5: float
+    ratio_95: float
+    beyond_tolerance: float
+    largest_sine_frobenius: float
+    largest_sine: float
+    products: float
+    equivalent_products: float
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,18 +226,52 @@ class MemoryRow:
     note: str = ""
 
 
-Row = CostRow | ReferenceRow | ProductRow | TrackingRow | MemoryRow
+Row = CostRow | ReferenceRow | ProductRow | ErrorRow | EstimateRow | MemoryRow
+#: What tells whose a row is: rows of the same are measured together.
+_SUBJECT = ("task", "loss")
 
 
-def write_rows(path: Path, row_type: type[Row], rows: Sequence[Row]) -> None:
-    """Write rows of one type as a CSV, with a header even if there are none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(
-            stream, [field.name for field in fields(row_type)], lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(_cells(row) for row in rows)
+def replace_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Put rows of one type into a CSV, in place of those of the same tasks and losses.
+
+    A file with other columns, of another version, is written anew, with a warning.
+    """
+    columns = [field.name for field in fields(rows[0])]
+    cells = [_cells(row) for row in rows]
+    measured = {_subject(row) for row in cells}
+    kept = [row for row in _read(path, columns) if _subject(row) not in measured]
+    _write(path, columns, [*kept, *cells])
+
+
+def gather_rows(path: Path, parts: Sequence[Path], row_type: type[Row]) -> None:
+    """Put the rows of several CSVs, as far as they are there, into one, task by task."""
+    columns = [field.name for field in fields(row_type)]
+    rows = [row for part in parts for row in _read(part, columns)]
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    _write(path, columns, sorted(rows, key=lambda row: tasks.index(row["task"])))
+
+
+def _read(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as stream:
+        reader = csv.DictReader(stream)
+        if reader.fieldnames == columns:
+            return list(reader)
+    log.warning("%s has the columns of another version: its rows are left out", path)
+    return []
+
+
+def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def _subject(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(name) for name in _SUBJECT)
 
 
 def _cells(row: Row) -> dict[str, Any]:

@@ -38,13 +38,13 @@ class ProductCounter:
 
     Attributes:
         deadline: Reading of ``time.perf_counter`` from which a product is refused.
-        count: Products so far.
+        count: Products so far, one over a share of the samples as that share.
     """
 
     deadline: float = field(default=float("inf"))
-    count: int = 0
+    count: float = 0
 
-    def add(self, products: int = 1) -> None:
+    def add(self, products: float = 1) -> None:
         """Count products that are about to be made.
 
         Raises:
