@@ -87,7 +87,7 @@ class Config:
         alarms: For each numerical alarm, whether it is recorded or ends the run.
         data_mirror: Folder with the canonical data files, instead of a download.
         figures: By name.
-        claims: Thresholds of the claims by name.
+        claims: Thresholds of the claims by name, and ``verdicts``: how their rows combine.
         benchmark: Where the tier measures eigensolvers, else ``None``.
         raw: The resolved values as they were checked.
     """
@@ -104,7 +104,7 @@ class Config:
     alarms: Mapping[str, Literal["record", "raise"]]
     data_mirror: Path | None
     figures: Mapping[str, Figure]
-    claims: Mapping[str, float]
+    claims: Mapping[str, Any]
     benchmark: Benchmark | None
     raw: Mapping[str, Any]
 

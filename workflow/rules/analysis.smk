@@ -24,7 +24,7 @@ rule claims_table:
     input:
         [layout.table(TIER, name) for name in STUDY.figures],
         config=layout.resolved_config(TIER),
-        sources=sorted((PACKAGE / "analysis").rglob("*.py")),
+        sources=[*sorted((PACKAGE / "analysis").rglob("*.py")), PACKAGE / "stability.py"],
     output:
         layout.claims(TIER),
     log:
@@ -41,7 +41,12 @@ rule report_page:
         layout.claims(TIER),
         layout.runs_list(TIER),
         config=layout.resolved_config(TIER),
-        sources=sorted((PACKAGE / "report").rglob("*.*")),
+        # Captions are drawn from the tables, with the words of the figures.
+        sources=[
+            *sorted((PACKAGE / "report").rglob("*.*")),
+            *sorted((PACKAGE / "figures").glob("*.py")),
+            *sorted((PACKAGE / "analysis").glob("*.py")),
+        ],
     output:
         layout.report(TIER),
     log:

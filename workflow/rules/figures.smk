@@ -8,6 +8,7 @@ rule figure:
             *sorted((PACKAGE / "figures").glob("*.py")),
             *sorted((PACKAGE / "analysis").glob("*.py")),
             PACKAGE / "methods.py",
+            PACKAGE / "stability.py",
         ],
     output:
         pdf=layout.figure(TIER, "{figure}")[0],

@@ -13,12 +13,17 @@ _TRAJECTORY = (
     *("train_loss", "test_loss", "test_accuracy", "alignment", "batch_alignment", "eigenvalue_1"),
 )
 _ENERGY = (*_RUN, "matrix", "overlap", "frobenius_share", "trace_share", "rayleigh_quotient_1")
+_EDGE = (
+    *("task", "loss", "method", "dom_weight", "bulk_weight", "seed", "learning_rate", "stability"),
+    *("eigenvalue_dominant", "eigenvalue_bulk"),
+)
 _COST = ("task", "method", "mode", "products", "seconds", "sine_largest_angle", "reached")
 #: By figure; an ablation's are those of a trajectory.
 _COLUMNS = {
     **dict.fromkeys(("alignment", "dom_bulk", "generalization"), _TRAJECTORY),
     **dict.fromkeys(("interpolation", "stability_map"), _TRAJECTORY),
     "curvature_energy": _ENERGY,
+    "stability_edge": _EDGE,
     "eigensolver_cost": _COST,
 }
 

@@ -29,10 +29,10 @@ def figure_table(config: Config, figure: str, results: Path) -> pd.DataFrame:
         results: Folder of the tier's results.
 
     Returns:
-        Columns ``task, loss, method, dom_weight, bulk_weight, varied, value, learning_rate,
-        batch_size, k, refresh, hessian_samples, seed, status, step, steps_after_switch`` and those
-        of the trajectories. The steps before the switch stand once a prefix, under the method
-        ``before_switch``; a setting that varies after the switch has no value there.
+        Columns ``task, dataset, loss, method, dom_weight, bulk_weight, varied, value,
+        learning_rate, batch_size, k, refresh, hessian_samples, num_parameters, seed, status, step,
+        steps_after_switch`` and those of the trajectories. The steps before the switch stand once a
+        prefix, under the method ``before_switch``; a setting that varies after the switch has no value there.
 
     Raises:
         KeyError: The configuration has no such figure.
@@ -83,6 +83,7 @@ def _rows(path: Path, run: FigureRun, *, before_switch: bool = False) -> pd.Data
     here = not before_switch or run.varied not in AFTER_SWITCH
     identity: dict[str, Any] = {
         "task": settings.task,
+        "dataset": settings.dataset,
         "loss": settings.loss,
         "method": BEFORE_SWITCH if before_switch else run.method.name,
         "dom_weight": 1.0 if before_switch else run.record.dom_weight,
@@ -94,6 +95,7 @@ def _rows(path: Path, run: FigureRun, *, before_switch: bool = False) -> pd.Data
         "k": settings.k,
         "refresh": math.nan if before_switch else run.record.refresh,
         "hessian_samples": settings.hessian_samples,
+        "num_parameters": summary["num_parameters"],
         "seed": settings.seed,
         "status": summary["status"],
     }

@@ -27,7 +27,8 @@ class BenchmarkTask:
         targets: int64 (n,).
         k: Dimension of the Dominant subspace.
         learning_rates: Of the tracked runs; the first one also of the descent before.
-        chunk_size: Samples whose graph is held at a time, by every method; ``None`` for all.
+        chunk_size: Samples whose graph is held at a time, by every method; ``None`` for as many as
+            fit the memory.
     """
 
     name: str
@@ -62,7 +63,12 @@ class BenchmarkTask:
     def hessian(self) -> HessianOperator:
         """A new operator, with nothing recorded yet."""
         return HessianOperator(
-            self.model, self.loss, self.inputs, self.targets, chunk_size=self.chunk_size
+            self.model,
+            self.loss,
+            self.inputs,
+            self.targets,
+            chunk_size=self.chunk_size,
+            memory_limit=None if self.chunk_size is None else 0,
         )
 
     def theta(self) -> Tensor:

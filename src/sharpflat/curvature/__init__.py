@@ -1,5 +1,6 @@
 """Curvature of a loss without its matrix: operators, eigenpairs, the tracked subspace, energy."""
 
+from sharpflat.curvature.algebra import PreconditionedOperator, combination, to_scipy
 from sharpflat.curvature.base import CurvatureOperator
 from sharpflat.curvature.checks import (
     ModelChangedError,
@@ -34,9 +35,12 @@ __all__ = [
     "MatrixOperator",
     "ModelChangedError",
     "NonFiniteProductError",
+    "PreconditionedOperator",
     "UnsupportedLossError",
     "UnsupportedModelError",
+    "combination",
     "curvature_energy",
     "subspace_overlap",
+    "to_scipy",
     "top_eigenpairs",
 ]

@@ -22,6 +22,7 @@ from typing import Self, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from sharpflat.curvature.algebra import OperatorAlgebra
 from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.differentiation import LossFunction, Tensors, gradient, parameter_gradient
 from sharpflat.curvature.graphs import Product, RecordedGraphs
@@ -36,7 +37,7 @@ Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
 SIZES_CHUNK = 512
 
 
-class CurvatureOperator(ABC):
+class CurvatureOperator(OperatorAlgebra, ABC):
     """A symmetric ``(P, P)`` matrix ``(1/n) Σ_i M_i(θ)`` that is only ever multiplied.
 
     ``P`` counts the parameters that require gradients, flattened in ``model.parameters()`` order.

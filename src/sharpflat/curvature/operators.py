@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sharpflat.curvature.algebra import OperatorAlgebra
 from sharpflat.curvature.base import CurvatureOperator
 from sharpflat.curvature.differentiation import (
     Tensors,
@@ -67,7 +68,7 @@ class GGNOperator(CurvatureOperator):
         return product
 
 
-class MatrixOperator:
+class MatrixOperator(OperatorAlgebra):
     """A symmetric matrix that is at hand, for the solver.
 
     Args:

@@ -132,9 +132,7 @@ class SamplingRhythm:
 
     def _sizes(self) -> list[int]:
         largest = max(math.floor(LARGEST_SHARE * self.num_samples), LEAST_SAMPLES)
-        return [
-            min(max(round(factor * self.size), LEAST_SAMPLES), largest) for factor in RESIZES
-        ]
+        return [min(max(round(factor * self.size), LEAST_SAMPLES), largest) for factor in RESIZES]
 
     def _left_by(self, size: int) -> float:
         return min(self.left * math.sqrt(self.size / size), 1.0)

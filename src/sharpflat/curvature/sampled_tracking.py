@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sharpflat.curvature.inner import inner
+from sharpflat.curvature.krylov import SymmetricOperator
 from sharpflat.curvature.rhythm import SamplingRhythm
 from sharpflat.curvature.sampling import Sample, SampleableOperator, SampledCurvature, draw
 
@@ -36,14 +36,35 @@ class SampledTracking:
         self.surrogate: SampledCurvature | None = None
         self.led_astray = False  # whether its eigenspace has been seen not to be that of all
         self._operator, self._k, self._tol = operator, k, tol
-        self._rhythm = SamplingRhythm.start(
-            operator.num_samples, SAMPLING_SHARE * tol, samples
-        )
+        self._rhythm = SamplingRhythm.start(operator.num_samples, SAMPLING_SHARE * tol, samples)
         self._checked: tuple[Tensor, Tensor] | None = None  # block and images, until a draw
         self._equivalents = 0.0  # of the samples before this one
         self._updates = 0  # since the last full check
         self._tracking = 0  # products since then that kept up the vectors
         self._turned: tuple[Tensor, float] | None = None  # the last block asked for, and its turn
+
+    @classmethod
+    def wanted(
+        cls, operator: SymmetricOperator, k: int, tol: float, samples: object
+    ) -> SampledTracking | None:
+        """What ``samples`` of :class:`~sharpflat.curvature.DominantSubspace` asks for.
+
+        Raises:
+            ValueError: It is not allowed, or the operator is no mean over samples.
+        """
+        if samples is None:
+            return None
+        if not isinstance(operator, SampleableOperator):
+            raise ValueError(
+                f"samples is {samples!r}, but {type(operator).__name__} is no mean over samples: "
+                "leave samples at None"
+            )
+        if samples == "auto":
+            return cls(operator, k, tol, None)
+        most = operator.num_samples
+        if isinstance(samples, int) and not isinstance(samples, bool) and 1 <= samples <= most:
+            return cls(operator, k, tol, samples)
+        raise ValueError(f"samples is {samples!r}; allowed are None, 'auto' and 1 to {most}")
 
     @property
     def equivalents(self) -> float:

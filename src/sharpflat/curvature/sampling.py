@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from sharpflat.curvature.krylov import SymmetricOperator
 LEAST_SIZE = 0.05
 
 
+@runtime_checkable
 class SampleableOperator(SymmetricOperator, Protocol):
     """A mean over samples that can be evaluated on some of them."""
 

@@ -29,17 +29,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from sharpflat.curvature.eigen import EigenResult, iterate, result, solve, start
-from sharpflat.curvature.inner import inner
+from sharpflat.curvature.check import Check, converge
+from sharpflat.curvature.eigen import EigenResult
 from sharpflat.curvature.krylov import SymmetricOperator
 from sharpflat.curvature.sampled_tracking import SampledTracking
-from sharpflat.curvature.tracked import JUMP, TrackedVectors
+from sharpflat.curvature.tracked import TrackedVectors
 
 #: A partial refresh ends once the predicted error is this share of the tolerance. A lower share
 #: bunches products at fewer parameter vectors, each of which costs a recorded graph.
@@ -53,13 +52,9 @@ SURPRISE = 1.3
 #: Updates from one complete search outside the block to the next, at the most. ``refresh`` always
 #: searches; a check that finds an eigenvalue missing makes the next ones search too.
 LONGEST_SEARCH = 50
-#: Products that a solve may use, for each tracked vector: afresh, and from a block close by.
-MATVECS_AFRESH, MATVECS_NEARBY = 20, 4
 #: Where a check could not meet the tolerance (a gap too small), growth over what it reached
 #: that makes the next one come before it is due.
 UNREACHED_GROWTH = 1.5
-#: Vectors tracked beyond k, for the gap below the Dominant subspace.
-OVERSAMPLING = 2
 
 #: What :meth:`DominantSubspace.state_dict` holds as plain numbers.
 COUNTERS = (
@@ -146,7 +141,7 @@ class DominantSubspace:
         self._check_interval = FIRST_CHECK
         self._last_search = 0
         self._search_interval = 1
-        self._sampling = _sampling(operator, k, tol, samples)
+        self._sampling = SampledTracking.wanted(operator, k, tol, samples)
 
     @property
     def basis(self) -> Tensor:
@@ -310,52 +305,64 @@ class DominantSubspace:
         all samples are seen again.
         """
         assert self._tracked is not None and self._sampling is not None
-        _, after, _ = self._converge(self._near, theta, search=True)
-        if self._came_from_outside(self._tracked, after):
-            self._sampling.led_astray = True
-        else:
+        after = self._converge(self._near, theta, search=True).vectors
+        if self._tracked.holds(after):
             self._learn(self._tracked, after, theta, rates_too=True)
+        else:
+            self._sampling.led_astray = True
 
     def _check_all(self, theta: Tensor, *, search: bool) -> EigenResult:
         """Converge over all samples; where a sample was tracked with, learn what that left."""
-        afresh = self._tracked is None or self._tracked.jumped(theta)
-        sampling = None if afresh else self._sampling
-        if self._has_sample and sampling is not None and not sampling.led_astray:
+        if self._tracked is None or self._tracked.jumped(theta):
+            return self._check_afresh(theta)
+        sampling = self._sampling
+        if sampling is not None and sampling.surrogate is not None and not sampling.led_astray:
             self._check_sample(theta)
-        before = self._tracked
-        search = search or afresh or (sampling is not None and sampling.led_astray)
-        found, after, images = self._converge(self.operator, theta, search=search)
-        self.num_matvecs += found.num_matvecs
-        known = before is not None and not afresh
-        risen = known and self._came_from_outside(before, after)
+        led_astray = sampling is not None and sampling.led_astray
+        before, search = self._tracked, search or led_astray
+        check = self._converge(self.operator, theta, search=search)
+        risen = not before.holds(check.vectors)
         if sampling is not None:
-            own_errors = math.hypot(before.error_at(theta), found.error_estimate)
+            own_errors = math.hypot(before.error_at(theta), check.found.error_estimate)
             sampling.learn(
-                before.block, after.block, own_errors=own_errors, products=found.num_matvecs
+                before.block,
+                check.vectors.block,
+                own_errors=own_errors,
+                products=check.found.num_matvecs,
             )
-        if self._has_sample and sampling is not None and not (sampling.led_astray or risen):
-            # They were brought to this point a moment ago, over the sample, and learned from there.
-            after.take_over(before)
-            self._tracked, self._last_check = after, self._updates
+        if self._has_sample and not led_astray and not risen:
+            # Over the sample they were brought here a moment ago, and learned from there.
+            check.vectors.take_over(before)
+            self._tracked, self._last_check = check.vectors, self._updates
         else:
-            self._learn(before, after, theta, rates_too=known and not risen)
+            self._learn(before, check.vectors, theta, rates_too=not risen)
         if search:
-            self._last_search = self._updates
             longer = min(2 * self._search_interval, LONGEST_SEARCH)
             self._search_interval = 1 if risen else longer
-        self._next_eigenvalue = found.next_eigenvalue
-        if self._sampling is not None:
-            self._sampling.checked(after.block, images())
-        return found
+        return self._checked_all(check, searched=search)
 
-    def _came_from_outside(self, before: TrackedVectors, after: TrackedVectors) -> bool:
-        """Whether an eigenvector was found that the tracked block held next to nothing of."""
-        new = after.block[:, : self.k]
-        inside = torch.linalg.vector_norm(inner(before.block, new), dim=0)
-        return bool((1 - inside**2 > JUMP**2).any())
+    def _check_afresh(self, theta: Tensor) -> EigenResult:
+        """Solve where nothing is known, or nothing that still holds."""
+        check = self._converge(self.operator, theta, search=True)
+        self._learn(self._tracked, check.vectors, theta, rates_too=False)
+        return self._checked_all(check, searched=True)
+
+    def _checked_all(self, check: Check, *, searched: bool) -> EigenResult:
+        self.num_matvecs += check.found.num_matvecs
+        self._next_eigenvalue = check.found.next_eigenvalue
+        if searched:
+            self._last_search = self._updates
+        if self._sampling is not None:
+            self._sampling.checked(check.vectors.block, check.images())
+        return check.found
 
     def _learn(
-        self, before: TrackedVectors | None, after: TrackedVectors, theta: Tensor, *, rates_too: bool
+        self,
+        before: TrackedVectors | None,
+        after: TrackedVectors,
+        theta: Tensor,
+        *,
+        rates_too: bool,
     ) -> None:
         """Put what a check found in place, and learn from how far off what was tracked was."""
         if before is not None:
@@ -366,36 +373,19 @@ class DominantSubspace:
                 self._check_interval = min(max(interval, FIRST_CHECK), LONGEST_CHECK)
         self._tracked, self._last_check = after, self._updates
 
-    def _converge(
-        self, operator: SymmetricOperator, theta: Tensor, *, search: bool
-    ) -> tuple[EigenResult, TrackedVectors, Callable[[], Tensor]]:
-        """Solve from the tracked block; the pairs, the new block, and how to have its image."""
-        before = self._tracked
-        block = None if before is None else before.block
-        # Each check searches from a random vector of its own: what the one before reached lies in the
-        # block already, and what it missed it would miss again.
+    def _converge(self, operator: SymmetricOperator, theta: Tensor, *, search: bool) -> Check:
+        # Each check searches from a random vector of its own: what the one before reached lies in
+        # the block already, and what it missed it would miss again.
         self._checks += 1
-        basis = start(operator, block, seed=self.seed + self._checks)
-        tolerance, width = CHECK_SHARE * self._tracking_tol, self.k + OVERSAMPLING
-        if search:
-            converged = solve(basis, self.k, tolerance, MATVECS_AFRESH * width)
-        else:
-            converged = iterate(basis, self.k, tolerance, MATVECS_NEARBY * width)
-        found = result(basis, self.k, converged=converged)
-        values, coordinates, _ = basis.ritz()
-        smallest = float(values[-1])
-        after = TrackedVectors(
-            block=basis.vectors(coordinates[:, :width]),
-            eigenvalues=found.eigenvalues.clone(),
-            next_eigenvalue=found.next_eigenvalue,
-            smallest_eigenvalue=min(smallest, before.smallest_eigenvalue) if before else smallest,
-            references=[theta] * self.k,
-            start_errors=found.errors.clone(),
-            moves=torch.zeros(self.k, self.k, dtype=torch.float64),
-            error_estimate=found.error_estimate,
-            reached=found.error_estimate,
+        return converge(
+            operator,
+            self._tracked,
+            theta,
+            k=self.k,
+            tol=CHECK_SHARE * self._tracking_tol,
+            seed=self.seed + self._checks,
+            search=search,
         )
-        return found, after, lambda: basis.images(coordinates[:, :width])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later updates depend on, for an exact resume."""
@@ -443,20 +433,3 @@ class DominantSubspace:
 
 def _interval(refresh: Refresh) -> int:
     return 1 if isinstance(refresh, str) else refresh
-
-
-def _sampling(
-    operator: MovingOperator, k: int, tol: float, samples: Samples
-) -> SampledTracking | None:
-    if samples is None:
-        return None
-    if not hasattr(operator, "sampled"):
-        raise ValueError(
-            f"samples is {samples!r}, but {type(operator).__name__} is no mean over samples: "
-            "leave samples at None"
-        )
-    most = operator.num_samples
-    chosen = isinstance(samples, int) and not isinstance(samples, bool) and 1 <= samples <= most
-    if samples != "auto" and not chosen:
-        raise ValueError(f"samples is {samples!r}; allowed are None, 'auto' and 1 to {most}")
-    return SampledTracking(operator, k, tol, None if samples == "auto" else samples)

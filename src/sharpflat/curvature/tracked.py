@@ -76,6 +76,15 @@ class TrackedVectors:
         # "not <=", so that parameters that are not numbers are not mistaken for near ones.
         return not torch.linalg.vector_norm(turned) <= JUMP
 
+    def holds(self, found: TrackedVectors) -> bool:
+        """Whether this block holds something of every eigenvector that a check found.
+
+        If not, one came from outside: an eigenvalue rose there, or was missed before.
+        """
+        new = found.block[:, : len(found.eigenvalues)]
+        inside = torch.linalg.vector_norm(inner(self.block, new), dim=0)
+        return bool((1 - inside**2 <= JUMP**2).all())
+
     @property
     def _bulk(self) -> tuple[float, float]:
         """Centre and half width of the interval of the bulk eigenvalues."""

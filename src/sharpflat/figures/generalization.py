@@ -21,7 +21,7 @@ from sharpflat.figures.accuracy import (
     standard_error,
 )
 from sharpflat.figures.grid import is_lowest, one_panel_each
-from sharpflat.figures.pairs import sgd_name, with_stability
+from sharpflat.figures.pairs import sgd_name
 from sharpflat.figures.style import (
     DIVERGED,
     apply_style,
@@ -72,7 +72,7 @@ def plot_generalization(table: pd.DataFrame) -> Figure:
     figure, groups = one_panel_each(table, ROW_HEIGHT)
     methods: list[str] = []
     for rows, (panel,) in groups:
-        runs = with_stability(run_statistics(rows))
+        runs = run_statistics(rows)
         methods = list(dict.fromkeys([*methods, *runs["method"]]))
         _plot_runs(panel, rows, runs)
         if is_lowest(panel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from sharpflat.analysis.statistics import CELL, run_statistics
@@ -60,7 +59,7 @@ def run_pairs(rows: pd.DataFrame) -> pd.DataFrame:
           infinite if the run never reached it, NaN where SGD diverged, is missing, or took none
           because its loss rose.
     """
-    runs = with_stability(run_statistics(rows))
+    runs = run_statistics(rows)
     sgd = runs.loc[runs["method"] == sgd_name(rows), [*PAIR, "stability"]]
     columns = {"final_train_loss": "final_ratio", "steps_to_sgd": "steps_ratio"}
     for column in columns:
@@ -70,11 +69,3 @@ def run_pairs(rows: pd.DataFrame) -> pd.DataFrame:
         reference = pairs[f"{column}_sgd"]
         pairs[ratio] = pairs[column] / reference.where(reference > 0)
     return pairs.drop(columns=[f"{column}_sgd" for column in (*columns, "stability")])
-
-
-def with_stability(runs: pd.DataFrame) -> pd.DataFrame:
-    """The statistics with each run's class in words."""
-    if "stability" in runs:
-        return runs
-    ended = np.where(runs["stable"], "stable", "unstable")
-    return runs.assign(stability=np.where(runs["diverged"], "diverged", ended))
