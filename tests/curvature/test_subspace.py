@@ -318,3 +318,23 @@ def test_along_sgd_on_a_model(sine, dtype):
     assert sum(error > subspace.tol for error in errors) <= 33
     assert max(errors) <= 3 * subspace.tol
     assert subspace.num_matvecs <= 7 * 100
+
+
+OTHERS = {
+    "k": (lambda: DominantSubspace(RotatingMatrix(), K - 1), "k = 5, this subspace 4"),
+    "parameters": (lambda: DominantSubspace(RotatingMatrix(OUTLIERS[:50]), K), "parameters = 60"),
+    "refresh": (lambda: DominantSubspace(RotatingMatrix(), K, refresh=3), "refresh = 'adaptive'"),
+    "tol": (lambda: DominantSubspace(RotatingMatrix(), K, tol=0.1), "tol = 0.05"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_refuses_the_state_of_another_subspace(sine, name):
+    """Oracle: the documented ValueError; the subspace stays as it was."""
+    whole = DominantSubspace(RotatingMatrix(), K)
+    walk(whole, sine, 3, 0.01)
+    make, message = OTHERS[name]
+    other = make()
+    with pytest.raises(ValueError, match=message):
+        other.load_state_dict(whole.state_dict())
+    assert other.num_matvecs == 0

@@ -32,7 +32,8 @@ def figure_table(config: Config, figure: str, results: Path) -> pd.DataFrame:
         Columns ``task, dataset, loss, method, dom_weight, bulk_weight, varied, value,
         learning_rate, batch_size, k, refresh, hessian_samples, num_parameters, seed, status, step,
         steps_after_switch`` and those of the trajectories. The steps before the switch stand once a
-        prefix, under the method ``before_switch``; a setting that varies after the switch has no value there.
+        prefix, under the method ``before_switch``; a setting that varies after the switch has no
+        value there.
 
     Raises:
         KeyError: The configuration has no such figure.

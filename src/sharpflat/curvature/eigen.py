@@ -237,7 +237,6 @@ def _search(basis: KrylovBasis, k: int, tol: float, limit: int) -> bool | None:
     outside = basis.num_expanded + basis.num_pending < num_parameters
     if outside:
         basis.add_random()
-        basis.bring_last_forward()
     while basis.num_pending > 0:
         if basis.num_matvecs >= limit:
             return None

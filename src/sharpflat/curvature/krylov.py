@@ -95,15 +95,23 @@ class KrylovBasis:
         self._append(block, 1e-6 * norms(block).max().item())
 
     def add_random(self) -> None:
-        """Append a random direction: a search outside the space that the basis has reached."""
+        """Make a random direction outside ``Q`` the first pending column.
+
+        It keeps its part in the other pending columns: they hold the residuals, and what a search
+        looks for may lie there.
+        """
         z = torch.randn(
             self.operator.shape[0],
             1,
             generator=self.generator,
             dtype=self._storage.dtype,
             device=self.generator.device,
-        )
+        ).to(self._storage)
+        inside = inner(self._pending.T, z)
+        old = self._image.shape[0]
         self.add_pending(z)
+        rest = inner(self._storage[old : self._image.shape[0]].T, z)
+        self._rotate_to_first(torch.cat([inside, rest]).to("cpu"))
 
     def expand(self, count: int) -> None:
         """Multiply the first ``count`` pending columns with the operator.
@@ -123,13 +131,6 @@ class KrylovBasis:
         self._scale = max(self._scale, largest)
         coordinates = self._append(products, self.rounding)
         self._image = torch.cat([self._image, coordinates], dim=1)
-
-    def bring_last_forward(self) -> None:
-        """Make the last pending column the next to be expanded."""
-        total, old = self._image.shape[0], self.num_expanded
-        order = [total - 1, *range(old, total - 1)]
-        self._storage[old:total] = self._storage[order]
-        self._image[old:] = self._image[order]
 
     def ritz(self) -> tuple[Tensor, Tensor, Tensor]:
         """Rayleigh-Ritz on ``Q``.
@@ -162,8 +163,12 @@ class KrylovBasis:
 
     def follow_last(self) -> None:
         """Rotate the pending columns: first the part of the last product outside ``Q``."""
-        outside = self._image[self.num_expanded :, -1:]
-        self.rotate_pending(torch.linalg.svd(outside, full_matrices=True)[0])
+        self._rotate_to_first(self._image[self.num_expanded :, -1:])
+
+    def _rotate_to_first(self, direction: Tensor) -> None:
+        """Rotate the pending columns: first the one with coordinates ``(f, 1)`` among them."""
+        if len(direction) > 1:
+            self.rotate_pending(torch.linalg.svd(direction, full_matrices=True)[0])
 
     def restart(self, keep: int) -> None:
         """Shrink ``Q`` to its ``keep`` leading Ritz vectors (thick restart)."""

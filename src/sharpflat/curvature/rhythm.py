@@ -21,7 +21,7 @@ FIRST_INTERVAL, LONGEST_INTERVAL, GROWTH = 20, 400, 4
 #: Factors by which the size may change from one sample to the next.
 RESIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
 #: Stretches without a sample, after one that did not pay, before the next is tried, at the most.
-LONGEST_PAUSE = 32
+LONGEST_PAUSE = 8
 #: Updates between full checks without a sample, until there has been such a stretch.
 USUAL_INTERVAL = 100
 #: A sample is drawn again if it is expected to cost at most this share of going without: what is
@@ -118,7 +118,9 @@ class SamplingRhythm:
         costs = {size: self._cost(size, turn, updates, full, overhead) for size in self._sizes()}
         best = min(costs, key=lambda size: costs[size])
         checking = full / USUAL_INTERVAL if self.checking is None else self.checking
-        if self.tracking is not None and costs[best] < PAYS * (self.tracking + checking):
+        if self.tracking is None:  # one stretch without a sample tells
+            self.pause = 1
+        elif costs[best] < PAYS * (self.tracking + checking):
             self.next_pause = 1
         else:
             self.pause, self.next_pause = self.next_pause, min(2 * self.next_pause, LONGEST_PAUSE)
