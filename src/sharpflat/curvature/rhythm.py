@@ -115,12 +115,14 @@ class SamplingRhythm:
         self.known = True
         if self.fixed is not None:
             return
+        if self.tracking is None:
+            if self._updates_until_check(self.size, turn, updates) < TELLING_UPDATES:
+                self.pause = 1  # a stretch without a sample will tell
+            return
         costs = {size: self._cost(size, turn, updates, full, overhead) for size in self._sizes()}
         best = min(costs, key=lambda size: costs[size])
         checking = full / USUAL_INTERVAL if self.checking is None else self.checking
-        if self.tracking is None:  # one stretch without a sample tells
-            self.pause = 1
-        elif costs[best] < PAYS * (self.tracking + checking):
+        if costs[best] < PAYS * (self.tracking + checking):
             self.next_pause = 1
         else:
             self.pause, self.next_pause = self.next_pause, min(2 * self.next_pause, LONGEST_PAUSE)
@@ -130,7 +132,8 @@ class SamplingRhythm:
         """Expected cost of an update with samples of a size, in products over all."""
         share = size / self.num_samples
         ends = (full + overhead * share) / self._updates_until_check(size, turn, updates)
-        return ends + share * (self.tracking or 0.0)
+        assert self.tracking is not None
+        return ends + share * self.tracking
 
     def _sizes(self) -> list[int]:
         largest = max(math.floor(LARGEST_SHARE * self.num_samples), LEAST_SAMPLES)
