@@ -45,7 +45,7 @@ class Batches:
         device: torch.device,
         casts: Mapping[torch.dtype, torch.dtype] | None = None,
     ) -> None:
-        if iter(batches) is batches:
+        if isinstance(batches, Iterator):
             raise ValueError(
                 f"a {type(batches).__name__} can be read once only, and every product reads all "
                 "batches: pass a DataLoader, or list(batches) if they fit into memory"
@@ -126,7 +126,8 @@ class Batches:
                 f"pass {self._passes} over the batches yields {difference}, but every product is "
                 "over the same samples: read them without random augmentation, sampling with "
                 "replacement or drop_last beside shuffle, from what can be iterated over again, "
-                "or pass list(batches) if they fit into memory"
+                "or pass list(batches) if they fit into memory; operator.rebind() takes data that "
+                "were changed on purpose"
             )
 
     def _placed(self, part: Tensor) -> Tensor:

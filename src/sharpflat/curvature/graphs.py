@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
 from sharpflat.curvature.batches import Batches
 from sharpflat.curvature.differentiation import Tensors
+from sharpflat.curvature.nested import tensors_in
 from sharpflat.curvature.samples import Chunk, Samples
-from sharpflat.curvature.snapshot import Snapshot
+from sharpflat.curvature.snapshot import Snapshot, Watch
 
 #: Bytes of a graph, by the kind of device, that a chunk is made for where its size is not given.
 #: On one CPU core a product with a CNN over 2,500 images of 32×32 took the same time in chunks of
@@ -73,24 +75,31 @@ class RecordedGraphs:
         self._kept: list[RecordedChunk] = []
         self._kept_all = False
         self._recorded_at: Snapshot | None = None
+        self._watch = Watch(())
 
     def chunks(
         self, now: Snapshot, record: Callable[[Chunk], RecordedChunk]
     ) -> Iterator[RecordedChunk]:
         """What each chunk gives, right at ``now``."""
-        if self._recorded_at is None or not self._recorded_at.matches(now):
-            self._kept, self._kept_all = [], False  # frees them before new ones are built
+        before = self._recorded_at
+        if before is None or not before.matches(now) or not self._watch.holds():
+            # Freed before new ones are built.
+            self._kept, self._kept_all, self._watch = [], False, Watch(())
             self._recorded_at = now
         yield from self._kept
         if self._kept_all:
             return
         kept, count = list(self._kept), len(self._kept)
+        read: list[Tensor] = []
         for chunk in self._data.chunks(self._chunk_size, skip=count):
             recorded = record(chunk)
             count += 1
             if len(kept) < self._num_kept:
                 kept.append(recorded)
+                if isinstance(self._data, Batches):
+                    read += tensors_in((chunk.inputs, chunk.targets))
             yield recorded
             del chunk, recorded  # before the next chunk's graph is built
         # Only now: a pass over batches that brought other samples has raised.
         self._kept, self._kept_all = kept, len(kept) == count
+        self._watch = Watch(read)

@@ -73,17 +73,17 @@ class MeanProbe:
             chunk = samples.chunk(probe)
             self._outputs = map_tensors(Tensor.detach, chunk.outputs(model))
             self._targets = chunk.targets
+        real = real_tensors(self._outputs)
+        if not real:
+            raise UnsupportedLossError(
+                "the model's outputs hold no tensor of real numbers: let forward() return the "
+                "tensors that loss_fn reads in tuples, lists, mappings or dataclasses"
+            )
         with torch.no_grad():
             value = loss_fn(self._outputs, self._targets)
             self.loss = Loss(loss_fn, sums=isinstance(value, tuple | list))
             whole = loss(probe)
             self._refuse_bad_value(whole, loss(probe))
-            real = real_tensors(self._outputs)
-            if not real:
-                raise UnsupportedLossError(
-                    "the model's outputs hold no tensor of real numbers: let forward() return the "
-                    "tensors that loss_fn reads in tuples, lists, mappings or dataclasses"
-                )
             self._precision = _lowest({whole.dtype, *(tensor.dtype for tensor in real)})
             tolerance = TOLERANCE[_lowest(precisions | {self._precision})]
             self.tells_samples_apart = False
@@ -181,9 +181,7 @@ class MeanProbe:
         own = (self._outputs, self._targets)
         if _shapes(own) == _shapes((outputs, targets)):
             alone = self._alone
-            joined = map_tensors(
-                lambda one, other: torch.cat([one, other]), own, (outputs, targets)
-            )
+            joined = map_tensors(_joined, own, (outputs, targets))
             beside = self._derivative(joined[0], joined[1], self._size)
         elif size > 1 and _lead(outputs, size) and _lead(targets, size):
             some = min(self._size, size // 2)

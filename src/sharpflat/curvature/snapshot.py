@@ -50,6 +50,20 @@ class Snapshot:
         )
 
 
+class Watch:
+    """Tensors that graphs are kept of, by version and sampled values."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._tensors = tensors
+        self._versions, self._values = list(map(_version, tensors)), list(map(_spread, tensors))
+
+    def holds(self) -> bool:
+        """Whether nothing wrote to them since."""
+        return self._versions == list(map(_version, self._tensors)) and all(
+            map(torch.equal, self._values, map(_spread, self._tensors))
+        )
+
+
 def _version(tensor: Tensor) -> int:
     # Tensors made in inference mode keep no count.
     return 0 if tensor.is_inference() else tensor._version
