@@ -52,6 +52,7 @@ CHOICES = {
     "two patterns, out of order": (lambda m: ["4.bias", "*.weight"], None),
     "module": (lambda m: [m[2]], ["2.weight", "2.bias"]),
     "parameter": (lambda m: [m[4].weight], ["4.weight"]),
+    "what a module gives": (lambda m: m[2].parameters(), ["2.weight", "2.bias"]),
     "all of it": (lambda m: [m], None),
     "all but one": (lambda m: ["[!0]*", m[0].bias], None),
 }

@@ -14,7 +14,7 @@ from sharpflat.curvature.checks import (
     UnsupportedModelError,
     refuse_batch_dependent_layers,
 )
-from sharpflat.curvature.selection import Chosen, ids_of, refuse_unmatched
+from sharpflat.curvature.selection import Chosen, checked, ids_of
 
 
 class BoundModel:
@@ -46,11 +46,9 @@ class BoundModel:
         before: BoundModel | None = None,
     ) -> None:
         self.model = model
-        self.chosen = chosen
         if not any(p.requires_grad for p in model.parameters()):
             raise ValueError(f"{type(model).__name__} has no parameter that requires_grad")
-        if chosen is not None:
-            refuse_unmatched(model, chosen)
+        self.chosen = None if chosen is None else checked(model, chosen)
         named = self._named_now()
         self._names = tuple(name for name, _ in named)
         self.parameters: tuple[Tensor, ...] = tuple(p for _, p in named)

@@ -46,8 +46,14 @@ class Loss:
         if isinstance(value, Tensor):
             if not self.sums:
                 return value, 0.0
-        elif self.sums and len(value) == 2:
-            return value[0], value[1]
+        elif self.sums and isinstance(value, tuple | list) and len(value) == 2:
+            total, count = value
+            if isinstance(count, Tensor) and count.requires_grad:
+                raise UnsupportedLossError(
+                    "the count of the pair (sum, count) that the loss returns depends on the "
+                    "parameters, and its derivative would be left out: count with detach()"
+                )
+            return total, count
         raise UnsupportedLossError(
             f"the loss returned a {type(value).__name__}; it must return the mean over samples as "
             "a tensor, or a pair (sum, count), and the same of them at every call"

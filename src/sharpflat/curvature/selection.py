@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
@@ -10,7 +10,7 @@ from torch import nn
 
 #: Patterns of names in ``model.named_parameters()``, as in a shell (``"layers.0.*"``), modules, or
 #: parameters.
-Chosen: TypeAlias = Sequence[str | nn.Module | nn.Parameter]
+Chosen: TypeAlias = Iterable[str | nn.Module | nn.Parameter]
 
 
 def ids_of(model: nn.Module, chosen: Chosen) -> set[int]:
@@ -18,8 +18,8 @@ def ids_of(model: nn.Module, chosen: Chosen) -> set[int]:
     return {key for choice in chosen for key in _ids(model, choice)}
 
 
-def refuse_unmatched(model: nn.Module, chosen: Chosen) -> None:
-    """Raise where a choice matches no parameter of the model that can be differentiated.
+def checked(model: nn.Module, chosen: Chosen) -> tuple[str | nn.Module | nn.Parameter, ...]:
+    """The choices, each of which matches a parameter of the model that can be differentiated.
 
     Raises:
         ValueError: Names the choice and the parameters that there are.
@@ -29,6 +29,7 @@ def refuse_unmatched(model: nn.Module, chosen: Chosen) -> None:
             f"parameters is a {type(chosen).__name__}; it must be a list, here of one: "
             "parameters=[...]"
         )
+    chosen = tuple(chosen)
     free = {id(p) for p in model.parameters() if p.requires_grad}
     names = ", ".join(name for name, p in model.named_parameters() if p.requires_grad)
     if not chosen:
@@ -41,6 +42,7 @@ def refuse_unmatched(model: nn.Module, chosen: Chosen) -> None:
             raise ValueError(
                 f"parameters: {said} matches {what}; those that require gradients are {names}"
             )
+    return chosen
 
 
 def _ids(model: nn.Module, choice: str | nn.Module | nn.Parameter) -> set[int]:
