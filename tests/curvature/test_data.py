@@ -138,7 +138,7 @@ class TestBatches:
             assert len(passes) == expected
 
     def test_graphs_of_batches_of_one_sample_are_kept_within_the_limit(self):
-        """Oracle: passes, counted, where 200 graphs hold at least two activations each."""
+        """Oracle: passes, counted, where 60 graphs hold at least two activations each."""
         width, passes = 100, []
 
         class Counted(list):
@@ -146,9 +146,9 @@ class TestBatches:
                 passes.append(1)
                 return super().__iter__()
 
-        batches = Counted((torch.randn(1, 2), torch.tensor([i % 3])) for i in range(200))
+        batches = Counted((torch.randn(1, 2), torch.tensor([i % 3])) for i in range(60))
         model = nn.Sequential(nn.Linear(2, width), nn.Tanh(), nn.Linear(width, 3))
-        least = 200 * 2 * width * 4
+        least = 60 * 2 * width * 4
         for limit, expected in ((least, 3), (100 * least, 2)):
             passes.clear()
             operator = HessianOperator(model, cross_entropy, batches, memory_limit=limit)
@@ -548,6 +548,40 @@ class TestSumsWithCounts:
         loader = DataLoader(samples, 3, shuffle=True, collate_fn=collate)
         with pytest.raises(UnsupportedLossError, match=r"padding.*pair \(sum, count\)"):
             dense(kind(model, mean_over_tokens, loader))
+
+    @pytest.mark.parametrize("kind", [HessianOperator, GGNOperator])
+    def test_class_weights(self, data, kind):
+        """Oracle: torch's weighted mean over all samples, differentiated densely."""
+        weight = torch.tensor([1.0, 3.0, 0.2], dtype=torch.float64)
+        model, (x, y) = nn.Linear(4, 3).double(), data  # linear, so that H = G
+
+        def loss(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            total = functional.cross_entropy(outputs, targets, weight, reduction="sum")
+            return total, weight[targets].sum()
+
+        def mean(flat: Tensor) -> Tensor:
+            outputs = x @ flat[:12].view(3, 4).T + flat[12:]
+            return functional.cross_entropy(outputs, y, weight)
+
+        theta = torch.cat([p.detach().flatten() for p in model.parameters()])
+        expected = torch.autograd.functional.hessian(mean, theta)
+        loader = DataLoader(TensorDataset(x, y), 4, shuffle=True)
+        assert torch.allclose(dense(kind(model, loss, loader)), expected, rtol=0, atol=1e-13)
+        assert torch.allclose(dense(kind(model, loss, x, y)), expected, rtol=0, atol=1e-13)
+
+    @every_kind
+    def test_half_precision_holds_large_sums(self, kind):
+        """Oracle: single precision; the sums alone pass the 65,504 that half precision holds."""
+        x = torch.full((4000, 1), 4.0)
+        model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Tanh())
+        nn.init.constant_(model[0].weight, 0.05)
+
+        def loss(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+            return (outputs.float() - 5 * targets.float()).square().sum(), len(targets)
+
+        expected = kind(model, loss, x, x) @ torch.ones(1)
+        found = kind(model.half(), loss, x.half(), x.half()) @ torch.ones(1)
+        assert torch.allclose(found, expected, rtol=2e-2)
 
     def test_sampling_is_refused(self):
         """Oracle: the method's documentation."""

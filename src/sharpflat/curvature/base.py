@@ -151,7 +151,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             outputs: Of the chunk's samples, recorded.
             targets: Theirs.
             scale: What the derivative ``∂L/∂f`` of the chunk's loss is multiplied with: for a
-                mean the chunk's share of the data, or its size times the samples' weights.
+                mean the chunk's share of the data, for a sum one over the number of samples; in
+                a weighted sum the chunk's size times the samples' weights, ``(m,)``.
         """
 
     def rebind(self) -> None:
@@ -216,7 +217,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
                 del chunk  # before the next chunk's graph is built
             if self.loss.sums:
                 refuse_unless_counted(count)
-                result /= count
+                result /= count / self.num_samples
             return result.T.to(dtype=V.dtype)
 
     def __matmul__(self, other: Tensor) -> Tensor:

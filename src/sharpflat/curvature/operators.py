@@ -28,6 +28,16 @@ class HessianOperator(CurvatureOperator):
         >>> hessian = HessianOperator(model, torch.nn.functional.mse_loss, x, torch.zeros(2, 1))
         >>> hessian @ torch.ones(1)  # of mean((w x)²): 2 (1 + 9) / 2
         tensor([10.])
+
+        Read batch by batch, with a loss that counts what is not padding (here 0), over one block:
+
+        >>> samples = torch.utils.data.TensorDataset(x, torch.tensor([[0.0], [1.0]]))
+        >>> loader = torch.utils.data.DataLoader(samples, batch_size=1, shuffle=True)
+        >>> def loss_fn(outputs, targets):
+        ...     kept = targets != 0
+        ...     return ((outputs - targets).square() * kept).sum(), kept.sum()
+        >>> HessianOperator(model, loss_fn, loader, parameters=["weight"]) @ torch.ones(1)
+        tensor([18.])
     """
 
     def _record(self, outputs: Nested, targets: Nested, scale: float | Tensor) -> Product:

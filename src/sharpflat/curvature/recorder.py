@@ -70,7 +70,8 @@ class Recorder:
                 scale = chunk.size * weights[chunk.start : chunk.start + chunk.size]
             else:
                 self._probe_weights(outputs, chunk)
-                scale = 1.0 if self.loss.sums else float(chunk.size / len(self._data))
+                # A sum too, to be divided by the mean count, so that half precision holds it.
+                scale = (1 if self.loss.sums else chunk.size) / len(self._data)
             count = self.loss.count(outputs, targets, chunk.size)
             return RecordedChunk(product=record(outputs, targets, scale), count=count)
 
