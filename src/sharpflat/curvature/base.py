@@ -65,7 +65,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             not padding and their number: the loss is then all sums over all counts.
         inputs: Tensors with samples along dimension 0, alone or in tuples, lists and mappings, or
             batches: an iterable, not an iterator, of pairs ``(inputs, targets)``, such as a
-            ``torch.utils.data.DataLoader``; they are moved to the parameters' device.
+            ``torch.utils.data.DataLoader``. They are read once to build the operator, moved to
+            the parameters' device, and draw from random numbers of their own.
         targets: Like inputs; left out with batches.
         chunk_size: Samples a graph. Default: from the memory of a sample's graph, which is
             measured on a few of them: all in one if that takes at most 128 MiB (on a GPU 4 GiB),
