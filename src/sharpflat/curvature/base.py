@@ -17,27 +17,31 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from sharpflat.curvature.algebra import OperatorAlgebra
+from sharpflat.curvature.batches import Batches, data_of
 from sharpflat.curvature.bound_model import BoundModel
-from sharpflat.curvature.differentiation import LossFunction, Tensors, gradient, parameter_gradient
-from sharpflat.curvature.graphs import Product, RecordedGraphs
-from sharpflat.curvature.mean_probe import MeanProbe
-from sharpflat.curvature.memory import bytes_per_sample, default_memory_limit
-from sharpflat.curvature.output_curvature import output_traces
-from sharpflat.curvature.samples import Samples, refuse_unless_samples_lead
+from sharpflat.curvature.differentiation import (
+    LossFunction,
+    Tensors,
+    gradient,
+    parameter_gradient,
+    refuse_unless_counted,
+)
+from sharpflat.curvature.graphs import Product, RecordedChunk, RecordedGraphs
+from sharpflat.curvature.memory import default_memory_limit
+from sharpflat.curvature.nested import Nested
+from sharpflat.curvature.recorder import Recorder
+from sharpflat.curvature.sample_choice import SampleChoice
+from sharpflat.curvature.samples import Chunk, Samples
+from sharpflat.curvature.selection import Chosen
 from sharpflat.curvature.snapshot import Snapshot
 
-Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
-#: Samples whose outputs :meth:`CurvatureOperator.sample_sizes` evaluates at a time.
-SIZES_CHUNK = 512
 
-
-class CurvatureOperator(OperatorAlgebra, ABC):
+class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     """A symmetric ``(P, P)`` matrix ``(1/n) Σ_i M_i(θ)`` that is only ever multiplied.
 
     ``P`` counts the parameters that require gradients, flattened in ``model.parameters()`` order.
@@ -47,12 +51,23 @@ class CurvatureOperator(OperatorAlgebra, ABC):
     attribute that ``forward`` reads is not watched. Layers are evaluated in the mode that they had
     when the operator was built, whatever their mode is now, and left as they were.
 
+    Built as ``Operator(model, loss_fn, inputs, targets)``, or as ``Operator(model, loss_fn,
+    batches)`` over data that are read batch by batch, in any order, at each product (at each θ if
+    all graphs fit into ``memory_limit``). Batches that another pass would bring with other samples
+    are refused at that pass.
+
     Args:
-        model: Any module without batch-dependent or random layers; ``model(*inputs)`` if
-            ``inputs`` is a tuple, else ``model(inputs)``.
-        loss_fn: ``loss_fn(outputs, targets)``, the mean over samples.
-        inputs: Tensor or tuple of tensors, samples along dimension 0.
-        targets: Tensor, samples along dimension 0.
+        model: Any module without batch-dependent or random layers. It is called as
+            ``model(*inputs)`` if ``inputs`` is a tuple or list, as ``model(**inputs)`` if it is a
+            mapping, else as ``model(inputs)``.
+        loss_fn: ``loss_fn(outputs, targets)``, the mean over samples; outputs are whatever the
+            model returns. Or a pair ``(sum, count)``, such as the sum over all tokens that are
+            not padding and their number: the loss is then all sums over all counts.
+        inputs: Tensors with samples along dimension 0, alone or in tuples, lists and mappings, or
+            batches: an iterable, not an iterator, of pairs ``(inputs, targets)``, such as a
+            ``torch.utils.data.DataLoader``. They are read once to build the operator, moved to
+            the parameters' device, and draw from random numbers of their own.
+        targets: Like inputs; left out with batches.
         chunk_size: Samples a graph. Default: from the memory of a sample's graph, which is
             measured on a few of them: all in one if that takes at most 128 MiB (on a GPU 4 GiB),
             else chunks of that much. Products depend on it by rounding alone.
@@ -61,6 +76,8 @@ class CurvatureOperator(OperatorAlgebra, ABC):
             for several products at once (``operator @ V``). 0 holds one graph at a time.
             Default: a quarter of the memory that is free when the operator is built, of the
             parameters' device.
+        parameters: The block that is differentiated: patterns of names as in a shell
+            (``"layers.0.*"``), modules and parameters of the model. Default: all.
 
     Every product, size and sample raises ``ModelChangedError`` if the model no longer has the
     parameters that the operator was built over: they were cast, moved, frozen or replaced.
@@ -68,26 +85,26 @@ class CurvatureOperator(OperatorAlgebra, ABC):
     Raises:
         UnsupportedModelError: A layer depends on the rest of the batch or on chance, or evaluating
             the model writes to its buffers or inputs.
-        UnsupportedLossError: The loss is not a deterministic mean over samples, or depends on
-            none of the parameters.
-        ValueError: No samples, numbers of samples that differ, no trainable parameter, a
-            chunk size below 1, or a memory limit below 0.
+        UnsupportedLossError: The loss is neither a deterministic mean over samples nor a pair that
+            adds up, or depends on none of the parameters.
+        ValueError: No samples, numbers of samples that differ, batches that can be read once
+            only, no trainable parameter, a choice of parameters that matches none, a chunk size
+            below 1, or a memory limit below 0.
     """
 
     def __init__(
         self,
         model: nn.Module,
         loss_fn: LossFunction,
-        inputs: Inputs,
-        targets: Tensor,
+        inputs: Nested,
+        targets: Nested = None,
         *,
         chunk_size: int | None = None,
         memory_limit: int | None = None,
+        parameters: Chosen | None = None,
     ) -> None:
         self.model = model
         self.loss_fn = loss_fn
-        inputs = inputs if isinstance(inputs, tuple) else (inputs,)
-        samples = Samples(inputs=inputs, targets=targets)
         if chunk_size is not None and chunk_size < 1:
             raise ValueError(f"chunk_size is {chunk_size}; it must be at least 1")
         if memory_limit is not None and memory_limit < 0:
@@ -95,38 +112,32 @@ class CurvatureOperator(OperatorAlgebra, ABC):
         self.chunk_size = chunk_size
         self._given_limit = memory_limit
         self._weights: Tensor | None = None
-        self._bind(BoundModel(model), samples)
+        bound = BoundModel(model, chosen=parameters)
+        self._bind(bound, data_of(inputs, targets, bound.device))
 
-    def _bind(self, bound: BoundModel, samples: Samples) -> None:
+    def _bind(self, bound: BoundModel, data: Samples | Batches) -> None:
         self._bound = bound
         self.parameters = bound.parameters
         self.dtype = bound.dtype
         self.device = bound.device
         self._sizes = [p.numel() for p in self.parameters]
         self.shape = (sum(self._sizes), sum(self._sizes))
-        self._samples, self.num_samples = samples, len(samples)
         limit = self._given_limit
         self.memory_limit = default_memory_limit(self.device) if limit is None else limit
-        with torch.inference_mode(False), bound.evaluation(), bound.recording():
-            self._probe = MeanProbe(
-                lambda chosen: samples.outputs(self.model, chosen),
-                samples.chosen_targets,
-                self.loss_fn,
-                len(samples),
-                precision=self.dtype,
-            )
-        self._probed: set[tuple[int, int]] = set()
-        outside = (*self.parameters, *bound.buffers(), *samples.tensors)
-        with torch.inference_mode(False), bound.evaluation():
-            self._bytes_each = bytes_per_sample(self._recorded, len(samples), outside)
-        self._set_samples(samples)
+        self._recorder = Recorder(bound, self.loss_fn, data)
+        self.loss = self._recorder.loss
+        self._bytes_each = self._recorder.bytes_each(self._record)
+        self._set_data(data)
 
-    def _set_samples(self, samples: Samples) -> None:
-        self._samples = samples
-        self.inputs, self.targets = samples.inputs, samples.targets
-        self.num_samples = len(samples)
+    def _set_data(self, data: Samples | Batches) -> None:
+        self._data = data
+        # Batches are not held.
+        held = data if isinstance(data, Samples) else None
+        self.inputs: Nested = held and held.inputs
+        self.targets: Nested = held and held.targets
+        self.num_samples = len(data)
         self._graphs = RecordedGraphs(
-            self.num_samples,
+            data,
             chunk_size=self.chunk_size,
             bytes_each=self._bytes_each,
             memory_limit=self.memory_limit,
@@ -134,14 +145,15 @@ class CurvatureOperator(OperatorAlgebra, ABC):
         )
 
     @abstractmethod
-    def _record(self, outputs: Tensor, targets: Tensor, scale: float | Tensor) -> Product:
+    def _record(self, outputs: Nested, targets: Nested, scale: float | Tensor) -> Product:
         """Record the graph of a chunk and return its product, to be summed over the chunks.
 
         Args:
             outputs: Of the chunk's samples, recorded.
             targets: Theirs.
-            scale: What the derivative ``∂L/∂f`` of the chunk's mean loss is multiplied with: the
-                chunk's share of the data, or its size times each sample's weight.
+            scale: What the derivative ``∂L/∂f`` of the chunk's loss is multiplied with: for a
+                mean the chunk's share of the data, for a sum one over the number of samples; in
+                a weighted sum the chunk's size times the samples' weights, ``(m,)``.
         """
 
     def rebind(self) -> None:
@@ -154,88 +166,15 @@ class CurvatureOperator(OperatorAlgebra, ABC):
         Raises:
             UnsupportedModelError: As when built.
             UnsupportedLossError: As when built.
-            ValueError: No trainable parameter.
+            ValueError: No trainable parameter, none of those that were chosen, or batches that
+                yield other samples.
         """
         new = copy.copy(self)
-        bound = BoundModel(self.model, before=self._bound)
+        bound = BoundModel(self.model, chosen=self._bound.chosen, before=self._bound)
         if self._weights is not None:
             new._weights = self._weights.to(dtype=bound.dtype, device=bound.device)
-        new._bind(bound, self._samples.moved(self._bound, bound))
+        new._bind(bound, self._data.moved(self._bound, bound))
         self.__dict__.update(new.__dict__)  # at once: a refusal leaves the old binding
-
-    def sampled(self, indices: Tensor, weights: Tensor) -> Self:
-        """The weighted sum ``Σ_j weights[j] · M_{indices[j]}(θ)`` over some of the samples.
-
-        It reads the same model, parameters and data, at each call as they are then, and is made
-        without a probe. With weights ``1 / (n π_j)``, ``π_j`` the probability (or expected
-        number of draws) of sample ``indices[j]``, it is an unbiased estimate of this operator.
-
-        A loss that is a mean over ``m`` samples tells their derivatives apart:
-        ``m ∂L/∂f_i = ∂ℓ_i/∂f_i``. Weighted and pulled back to the parameters they are the
-        gradient of the weighted sum of losses, whatever the loss is.
-
-        Args:
-            indices: Shape ``(m,)``, integers from 0 to ``num_samples - 1``; they may repeat.
-            weights: Shape ``(m,)``, finite.
-
-        Returns:
-            An operator of the same kind over ``m`` samples.
-
-        Raises:
-            ValueError: The shapes differ or are empty, an index is out of range, or a weight is
-                not finite.
-            UnsupportedLossError: At the first product: the loss depends on the parameters other
-                than through the outputs, or the outputs do not have samples along dimension 0.
-
-        Example:
-            >>> import torch
-            >>> from sharpflat.curvature import HessianOperator
-            >>> model = torch.nn.Linear(1, 1, bias=False)
-            >>> x, y = torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1)
-            >>> hessian = HessianOperator(model, torch.nn.functional.mse_loss, x, y)
-            >>> second = hessian.sampled(torch.tensor([1]), torch.tensor([0.5]))
-            >>> second @ torch.ones(1)  # of 0.5 (3 w)²: 0.5 · 2 · 9
-            tensor([9.])
-        """
-        weights = weights.to(device=self.device, dtype=self.dtype)
-        if weights.shape != indices.shape or not bool(weights.isfinite().all()):
-            raise ValueError(
-                f"weights of shape {tuple(weights.shape)} for indices of shape "
-                f"{tuple(indices.shape)}; both must be (m,), and every weight finite"
-            )
-        samples = self._samples.at(indices)
-        sample = copy.copy(self)
-        sample._weights = weights
-        sample._set_samples(samples)
-        return sample
-
-    def sample_sizes(self, *, seed: int = 0) -> Tensor:
-        """Each sample's trace of the loss's second derivative in its outputs, ``tr ∇²_f ℓ_i``.
-
-        From any loss, by differentiating it; the model is only evaluated. See
-        :func:`~sharpflat.curvature.output_curvature.output_traces` for what is exact.
-
-        Args:
-            seed: Of the random signs where a sample has too many outputs for the exact trace.
-
-        Returns:
-            Shape ``(num_samples,)``, in the parameters' dtype; below 0 where a loss is concave.
-
-        Raises:
-            UnsupportedLossError: The outputs do not have samples along dimension 0.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        sizes = []
-        self._bound.refuse_if_changed()
-        with torch.inference_mode(False), self._bound.evaluation(), self._bound.recording():
-            for start in range(0, self.num_samples, SIZES_CHUNK):
-                chunk = slice(start, min(start + SIZES_CHUNK, self.num_samples))
-                with torch.no_grad():
-                    outputs = self._samples.outputs(self.model, chunk)
-                refuse_unless_samples_lead(outputs, chunk.stop - chunk.start)
-                targets = self._samples.chosen_targets(chunk)
-                sizes.append(output_traces(self.loss_fn, outputs, targets, generator=generator))
-        return torch.cat(sizes).to(self.dtype)
 
     def theta(self) -> Tensor:
         """A copy of the parameters now, ``(P,)``."""
@@ -271,11 +210,15 @@ class CurvatureOperator(OperatorAlgebra, ABC):
         with torch.inference_mode(False), self._bound.evaluation():
             # One vector's entries lie side by side in a row: splitting it copies nothing.
             rows = V.to(dtype=self.dtype).T.contiguous()
-            result = torch.zeros_like(rows)
-            for product in self._graphs.products(self._snapshot(), self._recorded):
+            result, count = torch.zeros_like(rows), 0.0
+            for chunk in self._graphs.chunks(self._snapshot(), self._recorded):
                 for row, total in zip(rows, result, strict=True):
-                    total.add_(self._flatten(product(self._unflatten(row))))
-                del product  # before the next chunk's graph is built
+                    total.add_(self._flatten(chunk.product(self._unflatten(row))))
+                count += chunk.count
+                del chunk  # before the next chunk's graph is built
+            if self.loss.sums:
+                refuse_unless_counted(count)
+                result /= count / self.num_samples
             return result.T.to(dtype=V.dtype)
 
     def __matmul__(self, other: Tensor) -> Tensor:
@@ -283,22 +226,11 @@ class CurvatureOperator(OperatorAlgebra, ABC):
 
     def _snapshot(self) -> Snapshot:
         bound = self._bound
-        return Snapshot(self.parameters, bound.buffers(), self._samples.tensors, bound.layers())
+        every = tuple(self.model.parameters())  # those outside the block shape it too
+        return Snapshot(every, bound.buffers(), self._data.tensors, bound.layers())
 
-    def _recorded(self, chunk: slice) -> Product:
-        with self._bound.recording(), torch.enable_grad():
-            outputs = self._samples.outputs(self.model, chunk)
-            targets = self._samples.chosen_targets(chunk)
-            self._probe_weights(outputs, targets, chunk)
-            return self._record(outputs, targets, self._scale(outputs, chunk))
-
-    def _probe_weights(self, outputs: Tensor, targets: Tensor, chunk: slice) -> None:
-        """Set real outputs of a chunk beside the probe's: once, not at each θ."""
-        key, drawn = (chunk.start, chunk.stop), self._weights is not None
-        if drawn or key in self._probed or not self._probe.tells_samples_apart:
-            return
-        self._probe.refuse_unless_equal_weights(outputs.detach(), targets, first=chunk.start)
-        self._probed.add(key)
+    def _recorded(self, chunk: Chunk) -> RecordedChunk:
+        return self._recorder(chunk, self._record, self._weights)
 
     def _unflatten(self, v: Tensor) -> Tensors:
         parts = torch.split(v, self._sizes)
@@ -307,14 +239,8 @@ class CurvatureOperator(OperatorAlgebra, ABC):
     def _flatten(self, tensors: Tensors) -> Tensor:
         return torch.cat([t.reshape(-1) for t in tensors])
 
-    def _scale(self, outputs: Tensor, chunk: slice) -> Tensor | float:
-        size = chunk.stop - chunk.start
-        if self._weights is None:
-            return float(size / self.num_samples)
-        refuse_unless_samples_lead(outputs, size)
-        weights: Tensor = size * self._weights[chunk]
-        return weights.view(size, *(1,) * (outputs.ndim - 1)).to(outputs.dtype)
-
-    def _second_derivative(self, scalar: Tensor, cotangent: Tensor | None = None) -> Product:
-        first = parameter_gradient(scalar, self.parameters, cotangent)
+    def _second_derivative(
+        self, outputs: Tensor | Tensors, cotangents: Tensors | None = None
+    ) -> Product:
+        first = parameter_gradient(outputs, self.parameters, cotangents)
         return lambda v: gradient(first, self.parameters, v)

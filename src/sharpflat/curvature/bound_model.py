@@ -14,32 +14,42 @@ from sharpflat.curvature.checks import (
     UnsupportedModelError,
     refuse_batch_dependent_layers,
 )
+from sharpflat.curvature.selection import Chosen, checked, ids_of
 
 
 class BoundModel:
-    """The trainable parameters of a model and the mode that its layers were checked in.
+    """The parameters that an operator differentiates, and the mode that layers were checked in.
 
     Attributes:
         model: The model.
-        parameters: Those that require gradients, in ``model.parameters()`` order.
+        chosen: What the parameters were chosen by.
+        parameters: Those that require gradients and were chosen, in ``model.parameters()`` order.
         dtype: Of the first of them.
         device: Of the first of them.
 
     Args:
         model: Any module.
+        chosen: Name patterns, modules and parameters; ``None`` for all parameters.
         before: The same model bound earlier: layers that it knew keep the mode they had there.
 
     Raises:
         UnsupportedModelError: A layer depends on the rest of the batch or on chance, or
             parameters were made in inference mode.
-        ValueError: No trainable parameter.
+        ValueError: No trainable parameter, or a choice that matches none.
     """
 
-    def __init__(self, model: nn.Module, *, before: BoundModel | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        chosen: Chosen | None = None,
+        before: BoundModel | None = None,
+    ) -> None:
         self.model = model
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        if not named:
+        if not any(p.requires_grad for p in model.parameters()):
             raise ValueError(f"{type(model).__name__} has no parameter that requires_grad")
+        self.chosen = None if chosen is None else checked(model, chosen)
+        named = self._named_now()
         self._names = tuple(name for name, _ in named)
         self.parameters: tuple[Tensor, ...] = tuple(p for _, p in named)
         self._dtypes = [p.dtype for p in self.parameters]
@@ -58,6 +68,14 @@ class BoundModel:
         with self.evaluation():
             refuse_batch_dependent_layers(model)
 
+    def _named_now(self) -> list[tuple[str, nn.Parameter]]:
+        selected = None if self.chosen is None else ids_of(self.model, self.chosen)
+        return [
+            (name, p)
+            for name, p in self.model.named_parameters()
+            if p.requires_grad and (selected is None or id(p) in selected)
+        ]
+
     def layers(self) -> tuple[nn.Module, ...]:
         """The model and all its submodules, as they are now."""
         return tuple(self.model.modules())
@@ -72,7 +90,7 @@ class BoundModel:
         Raises:
             ModelChangedError: Names the parameter, what changed, and the remedy.
         """
-        now = tuple(p for p in self.model.parameters() if p.requires_grad)
+        now = tuple(p for _, p in self._named_now())
         same = len(now) == len(self.parameters) and all(
             p is bound and p.dtype == dtype and p.device == self.device
             for p, bound, dtype in zip(now, self.parameters, self._dtypes, strict=True)
@@ -98,7 +116,7 @@ class BoundModel:
                 return f"parameter {name} was cast from {dtype} to {bound.dtype}"
             if bound.device != self.device:
                 return f"parameter {name} was moved from {self.device} to {bound.device}"
-        new = [n for n, p in now.items() if p.requires_grad and n not in self._names]
+        new = [name for name, _ in self._named_now() if name not in self._names]
         return f"trainable parameters came to the model ({', '.join(new)}) or changed their order"
 
     @contextmanager

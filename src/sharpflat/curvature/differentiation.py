@@ -3,15 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from sharpflat.curvature.checks import UnsupportedLossError
+from sharpflat.curvature.nested import Nested, real_tensors, with_real_tensors
 
 Tensors: TypeAlias = tuple[Tensor, ...]
-LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+#: What users give: a mean over samples, or a pair of a sum and its count.
+LossFunction: TypeAlias = Callable[[Any, Any], Tensor | tuple[Tensor, Tensor | float]]
+
+
+class Loss:
+    """A user's loss as one number: its mean over samples, or the sum of a pair ``(sum, count)``.
+
+    Attributes:
+        sums: Whether it gives pairs.
+
+    Args:
+        loss_fn: The user's.
+        sums: Whether it gives pairs.
+    """
+
+    def __init__(self, loss_fn: LossFunction, *, sums: bool) -> None:
+        self._loss_fn, self.sums = loss_fn, sums
+
+    def __call__(self, outputs: Nested, targets: Nested) -> Tensor:
+        """The mean, or the sum."""
+        return self._evaluated(outputs, targets)[0]
+
+    def count(self, outputs: Nested, targets: Nested, size: int) -> float:
+        """What the samples count in the mean: their number, or the count of the pair."""
+        if not self.sums:
+            return size
+        with torch.no_grad():
+            return float(self._evaluated(outputs, targets)[1])
+
+    def _evaluated(self, outputs: Nested, targets: Nested) -> tuple[Tensor, Tensor | float]:
+        value = self._loss_fn(outputs, targets)
+        if isinstance(value, Tensor):
+            if not self.sums:
+                return value, 0.0
+        elif self.sums and isinstance(value, tuple | list) and len(value) == 2:
+            total, count = value
+            if isinstance(count, Tensor) and count.requires_grad:
+                raise UnsupportedLossError(
+                    "the count of the pair (sum, count) that the loss returns depends on the "
+                    "parameters, and its derivative would be left out: count with detach()"
+                )
+            return total, count
+        raise UnsupportedLossError(
+            f"the loss returned a {type(value).__name__}; it must return the mean over samples as "
+            "a tensor, or a pair (sum, count), and the same of them at every call"
+        )
+
+
+def refuse_unless_counted(count: float) -> None:
+    """Raise unless the counts of all samples make a mean.
+
+    Raises:
+        UnsupportedLossError: They are not above 0 together.
+    """
+    if not 0 < count < float("inf"):
+        raise UnsupportedLossError(
+            f"the counts of the pairs (sum, count) that the loss returned add up to {count:g}: "
+            "there is nothing to take the mean over; look at what loss_fn counts"
+        )
 
 
 def gradient(
@@ -39,23 +98,30 @@ def gradient(
 
 
 def parameter_gradient(
-    outputs: Tensor, parameters: Tensors, cotangent: Tensor | None = None
+    outputs: Tensor | Tensors, parameters: Tensors, cotangents: Tensors | None = None
 ) -> Tensors:
     """:func:`gradient` in the parameters, to be differentiated again; zeros for unused ones.
 
     Raises:
         UnsupportedLossError: Nothing depends on any parameter.
     """
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     parts: tuple[Tensor | None, ...] = (None,)
-    if outputs.requires_grad:
+    pairs = zip(outputs, cotangents or (None,) * len(outputs), strict=True)
+    dependent = [(o, c) for o, c in pairs if o.requires_grad]
+    if dependent:
         parts = torch.autograd.grad(
-            outputs, parameters, cotangent, create_graph=True, allow_unused=True
+            [o for o, _ in dependent],
+            parameters,
+            [c for _, c in dependent],
+            create_graph=True,
+            allow_unused=True,
         )
     if all(part is None for part in parts):
         raise UnsupportedLossError(
-            "the loss depends on none of the parameters that require gradients, so its curvature "
-            "would be zero: let the model's own parameters compute the outputs, without detach() "
-            "or torch.no_grad() in forward() or in loss_fn"
+            "the loss depends on none of the parameters that require gradients and were chosen, so "
+            "its curvature would be zero: let the model's own parameters compute the outputs, "
+            "without detach() or torch.no_grad() in forward() or in loss_fn"
         )
     return tuple(
         torch.zeros_like(p) if part is None else part
@@ -64,30 +130,33 @@ def parameter_gradient(
 
 
 def loss_derivative(
-    loss_fn: LossFunction,
-    outputs: Tensor,
-    targets: Tensor,
-    parameters: Tensors,
+    loss_fn: Loss,
+    outputs: Nested,
+    targets: Nested,
+    parameters: Tensors = (),
     *,
     create_graph: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """The outputs as a leaf, and ``∂L/∂f`` there.
+) -> tuple[Tensors, Tensors]:
+    """The real tensors of the outputs as leaves, and ``∂L/∂f`` there.
 
     Raises:
         UnsupportedLossError: The loss depends on the parameters other than through the outputs.
     """
-    leaf = outputs.detach().requires_grad_()
-    loss = loss_fn(leaf, targets)
+    leaves = tuple(tensor.detach().requires_grad_() for tensor in real_tensors(outputs))
+    loss = loss_fn(with_real_tensors(outputs, leaves), targets)
     if not loss.requires_grad:  # a loss that does not look at the outputs
-        return leaf, torch.zeros_like(leaf)
-    derivative, *others = torch.autograd.grad(
-        loss, (leaf, *parameters), create_graph=create_graph, allow_unused=True
+        return leaves, tuple(map(torch.zeros_like, leaves))
+    derivatives = torch.autograd.grad(
+        loss, (*leaves, *parameters), create_graph=create_graph, allow_unused=True
     )
-    if any(other is not None for other in others):
+    if any(other is not None for other in derivatives[len(leaves) :]):
         raise UnsupportedLossError(
             "the loss depends on the parameters other than through the model's outputs, as with a "
             "penalty on the weights: the Gauss-Newton decomposition H = G + F and a weighted sum "
             "over samples leave that part out; take it out of loss_fn and add its own second "
             "derivative to the products"
         )
-    return leaf, torch.zeros_like(leaf) if derivative is None else derivative
+    return leaves, tuple(
+        torch.zeros_like(leaf) if derivative is None else derivative
+        for leaf, derivative in zip(leaves, derivatives[: len(leaves)], strict=True)
+    )

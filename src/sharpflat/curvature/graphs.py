@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
+from sharpflat.curvature.batches import Batches
 from sharpflat.curvature.differentiation import Tensors
-from sharpflat.curvature.snapshot import Snapshot
+from sharpflat.curvature.nested import tensors_in
+from sharpflat.curvature.samples import Chunk, Samples
+from sharpflat.curvature.snapshot import Snapshot, Watch
 
 #: Bytes of a graph, by the kind of device, that a chunk is made for where its size is not given.
 #: On one CPU core a product with a CNN over 2,500 images of 32×32 took the same time in chunks of
@@ -21,14 +26,23 @@ GPU_CHUNK_BYTES = 4 * 2**30
 Product: TypeAlias = Callable[[Tensors], Tensors]
 
 
+@dataclass(frozen=True)
+class RecordedChunk:
+    """A chunk's product, to be summed over the chunks, and what the chunk counts in the mean."""
+
+    product: Product
+    count: float
+
+
 class RecordedGraphs:
     """One product a chunk, from a graph that is kept or recorded again at each use.
 
     Chunks depend on the model and the data alone, so that free memory decides what is recorded
-    again, never how products are rounded.
+    again, never how products are rounded. Of samples in tensors as many graphs are kept as fit;
+    of batches, which the next pass may bring in another order, all or none.
 
     Args:
-        num_samples: Samples in all.
+        data: The samples.
         chunk_size: Samples a chunk; ``None`` for chunks of about :data:`CHUNK_BYTES`, all of one
             size but the last.
         bytes_each: Bytes that a graph holds a sample.
@@ -39,7 +53,7 @@ class RecordedGraphs:
 
     def __init__(
         self,
-        num_samples: int,
+        data: Samples | Batches,
         *,
         chunk_size: int | None,
         bytes_each: int,
@@ -48,27 +62,44 @@ class RecordedGraphs:
     ) -> None:
         if chunk_size is None:
             fitting = CHUNK_BYTES.get(device.type, GPU_CHUNK_BYTES)
-            num_chunks = -(-num_samples * bytes_each // fitting)
-            chunk_size = -(-num_samples // num_chunks)
-        starts = range(0, num_samples, chunk_size)
-        self._chunks = [slice(i, min(i + chunk_size, num_samples)) for i in starts]
-        fit = memory_limit // (chunk_size * bytes_each)
-        count = len(self._chunks)
-        self._num_kept = count if count == 1 or fit >= count else max(0, fit - 1)
-        self._kept: list[Product] = []
+            num_chunks = -(-data.largest_batch * bytes_each // fitting)
+            chunk_size = -(-data.largest_batch // num_chunks)
+        self._data, self._chunk_size = data, chunk_size
+        if isinstance(data, Batches):  # a graph keeps its batch
+            fits = len(data) * (bytes_each + data.bytes_each) <= memory_limit
+            self._num_kept = len(data) if fits else 0
+        else:
+            count = -(-len(data) // chunk_size)
+            fit = memory_limit // (chunk_size * bytes_each)
+            self._num_kept = count if count == 1 or fit >= count else max(0, fit - 1)
+        self._kept: list[RecordedChunk] = []
+        self._kept_all = False
         self._recorded_at: Snapshot | None = None
+        self._watch = Watch(())
 
-    def products(self, now: Snapshot, record: Callable[[slice], Product]) -> Iterator[Product]:
-        """The product of each chunk, right at ``now``."""
-        if self._recorded_at is None or not self._recorded_at.matches(now):
-            self._kept.clear()  # frees the old graphs before new ones are built
+    def chunks(
+        self, now: Snapshot, record: Callable[[Chunk], RecordedChunk]
+    ) -> Iterator[RecordedChunk]:
+        """What each chunk gives, right at ``now``."""
+        before = self._recorded_at
+        if before is None or not before.matches(now) or not self._watch.holds():
+            # Freed before new ones are built.
+            self._kept, self._kept_all, self._watch = [], False, Watch(())
             self._recorded_at = now
-        for i, chunk in enumerate(self._chunks):
-            if i < len(self._kept):
-                yield self._kept[i]
-                continue
-            product = record(chunk)
-            if i < self._num_kept:
-                self._kept.append(product)
-            yield product
-            del product  # before the next chunk's graph is built
+        yield from self._kept
+        if self._kept_all:
+            return
+        kept, count = list(self._kept), len(self._kept)
+        read: list[Tensor] = []
+        for chunk in self._data.chunks(self._chunk_size, skip=count):
+            recorded = record(chunk)
+            count += 1
+            if len(kept) < self._num_kept:
+                kept.append(recorded)
+                if isinstance(self._data, Batches):
+                    read += tensors_in((chunk.inputs, chunk.targets))
+            yield recorded
+            del chunk, recorded  # before the next chunk's graph is built
+        # Only now: a pass over batches that brought other samples has raised.
+        self._kept, self._kept_all = kept, len(kept) == count
+        self._watch = Watch(read)

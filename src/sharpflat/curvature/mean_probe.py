@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.checks import UnsupportedLossError
-from sharpflat.curvature.differentiation import LossFunction
+from sharpflat.curvature.differentiation import Loss, LossFunction, loss_derivative
+from sharpflat.curvature.nested import Nested, map_tensors, real_tensors, tensors_in
+from sharpflat.curvature.samples import Samples
 
 #: Samples whose loss is evaluated with the model: enough to meet several classes, and cheap.
 PROBE_SAMPLES = 16
@@ -34,66 +37,79 @@ class MeanProbe:
     ``m ∂L/∂f_i`` of the probed samples is the same alone and beside any others, unless those
     count more or less, as padded sequences do (``ignore_index``), or the classes of a weighted
     loss. The outputs of the others need not be theirs, so that the loss alone is evaluated, over
-    every target.
+    every target. Likewise ``∂S/∂f_i`` of a loss that gives pairs ``(S, count)``.
+
+    Attributes:
+        loss: The loss as one number.
+        tells_samples_apart: Whether all outputs have samples along dimension 0, so that any of
+            them can be looked at.
 
     Args:
-        outputs: Gives the model's outputs for indices of samples.
-        targets: Gives the targets for indices of samples.
-        loss_fn: The loss.
-        num_samples: Samples in the data set.
-        precision: Of the parameters.
+        samples: All samples, or the first batch.
+        bound: The model.
+        loss_fn: The user's loss.
 
     Raises:
-        UnsupportedLossError: The loss is not a scalar, changes from call to call, or is not a
-            mean over samples.
+        UnsupportedLossError: The loss is not a scalar, changes from call to call, or is neither a
+            mean over samples nor a pair that adds up.
     """
 
-    def __init__(
-        self,
-        outputs: Callable[[Tensor], Tensor],
-        targets: Callable[[Tensor], Tensor],
-        loss_fn: LossFunction,
-        num_samples: int,
-        *,
-        precision: torch.dtype,
-    ) -> None:
+    def __init__(self, samples: Samples, bound: BoundModel, loss_fn: LossFunction) -> None:
+        model, num_samples = bound.model, len(samples)
         self._size = min(PROBE_SAMPLES, num_samples)
-        self._loss_fn = loss_fn
         # Spread over the data, which may be sorted by class.
         probe = torch.linspace(0, num_samples - 1, self._size).round().long()
 
-        def loss(samples: Tensor) -> Tensor:
-            return loss_fn(outputs(samples), targets(samples))
+        def loss(chosen: Tensor) -> Tensor:
+            chunk = samples.chunk(chosen)
+            return self.loss(chunk.outputs(model), chunk.targets)
 
-        precisions = {precision}
+        def count(chosen: Tensor) -> float:
+            chunk = samples.chunk(chosen)
+            return self.loss.count(chunk.outputs(model), chunk.targets, chunk.size)
+
+        precisions = {bound.dtype}
         with torch.enable_grad(), _precisions_into(precisions):
-            self._outputs, self._targets = outputs(probe).detach(), targets(probe)
+            chunk = samples.chunk(probe)
+            self._outputs = map_tensors(Tensor.detach, chunk.outputs(model))
+            self._targets = chunk.targets
+        real = real_tensors(self._outputs)
+        if not real:
+            raise UnsupportedLossError(
+                "the model's outputs hold no tensor of real numbers: let forward() return the "
+                "tensors that loss_fn reads in tuples, lists, mappings or dataclasses"
+            )
         with torch.no_grad():
+            value = loss_fn(self._outputs, self._targets)
+            self.loss = Loss(loss_fn, sums=isinstance(value, tuple | list))
             whole = loss(probe)
             self._refuse_bad_value(whole, loss(probe))
-            self._precision = _lowest({whole.dtype, self._outputs.dtype})
+            self._precision = _lowest({whole.dtype, *(tensor.dtype for tensor in real)})
             tolerance = TOLERANCE[_lowest(precisions | {self._precision})]
-            leads = self._outputs.ndim > 0 and len(self._outputs) == self._size
+            self.tells_samples_apart = False
             if self._size == 1 or not bool(torch.isfinite(whole)):
-                self.tells_samples_apart = False
                 return
             first, rest = probe[:1], probe[1:]
-            leads = leads and len(outputs(first)) == 1
+            alone = samples.chunk(first).outputs(model)
             self._refuse_unless_parts(loss, whole, first, rest, tolerance)
-            self.tells_samples_apart = leads
+            if self.loss.sums:
+                counts = [count(chosen) for chosen in (probe, first, rest)]
+                _refuse_unless_counts(*counts, tolerance=tolerance)
+            self.tells_samples_apart = _lead(self._outputs, self._size) and _lead(alone, 1)
             others = self._groups(num_samples)
-            if not leads:
+            if not self.tells_samples_apart:
                 for group in others:
                     union = loss(torch.cat([probe, group]))
                     self._refuse_unless_parts(loss, union, probe, group, tolerance)
                 return
-        self._alone = self._derivative(self._outputs, self._targets)
+        self._alone = self._derivative(self._outputs, self._targets, self._size)
         for group in others:
-            tiled = self._outputs[torch.arange(len(group)) % self._size]
-            self.refuse_unless_equal_weights(tiled, targets(group), first=int(group[0]))
+            tiled = map_tensors(partial(_tiled, indices=group, size=self._size), self._outputs)
+            targets = samples.chunk(group).targets
+            self.refuse_unless_equal_weights(tiled, targets, first=int(group[0]))
 
     def _groups(self, num_samples: int) -> list[Tensor]:
-        outputs_each = prod(self._outputs.shape[1:])
+        outputs_each = sum(tensor.numel() for tensor in tensors_in(self._outputs)) // self._size
         largest = max(1, GROUP_OUTPUTS // max(1, outputs_each))
         size = min(-(-num_samples // GROUPS), largest)
         return list(torch.split(torch.arange(num_samples), size))
@@ -120,55 +136,100 @@ class MeanProbe:
     ) -> None:
         """A mean satisfies ``m L(all) = m_1 L(first) + m_2 L(second)``; a sum does not."""
         size = len(first) + len(second)
-        parts = [float(loss(part)) * len(part) / size for part in (first, second)]
+        shares = [1.0, 1.0] if self.loss.sums else [len(part) / size for part in (first, second)]
+        parts = [
+            float(loss(part)) * share for part, share in zip((first, second), shares, strict=True)
+        ]
         mean, found = sum(parts), float(whole)
         if abs(mean - found) > tolerance * sum(map(abs, parts)):
             one, other = _told_apart(found, mean)
+            if self.loss.sums:
+                raise UnsupportedLossError(
+                    f"the loss returns a pair whose first is not a sum over samples: {size} "
+                    f"samples give {one}, their parts add up to {other}; {_REMEDY}"
+                )
             raise UnsupportedLossError(
                 f"the loss is not a mean over samples: {size} samples give {one}, the mean of "
                 f"their losses is {other}; {_REMEDY}"
             )
 
-    def _derivative(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
-        """``m ∂L/∂f`` of the probed samples, the first of the given ones."""
-        leaf = outputs.detach().requires_grad_()
+    def _derivative(self, outputs: Nested, targets: Nested, size: int) -> Tensor:
+        """``m ∂L/∂f`` of the first ``size`` samples, of a sum ``∂S/∂f``, as one vector."""
         with torch.enable_grad():
-            loss = self._loss_fn(leaf, targets)
-            if not loss.requires_grad:
-                return None
-            (derivative,) = torch.autograd.grad(loss, leaf, allow_unused=True)
-        return None if derivative is None else len(outputs) * derivative[: self._size]
+            leaves, derivatives = loss_derivative(self.loss, outputs, targets)
+        factor = 1 if self.loss.sums else len(leaves[0])
+        return torch.cat([factor * part[:size].double().flatten() for part in derivatives])
 
-    def refuse_unless_equal_weights(self, outputs: Tensor, targets: Tensor, *, first: int) -> None:
+    def refuse_unless_equal_weights(self, outputs: Nested, targets: Nested, *, first: int) -> None:
         """Raise if some samples count more or less than the probed ones.
 
+        Samples whose outputs or targets have other shapes than the probed ones, as in a batch
+        that is padded to a length of its own, are set beside the first of themselves.
+
         Args:
-            outputs: Shape ``(m, ...)``, outputs that samples have or might have.
+            outputs: Samples along dimension 0, outputs that they have or might have.
             targets: Theirs.
             first: The number of the first of them, for the message.
 
         Raises:
             UnsupportedLossError: Names the samples and how much a sample counts beside them.
         """
-        beside = self._derivative(
-            torch.cat([self._outputs, outputs]), torch.cat([self._targets, targets])
-        )
-        if self._alone is None or beside is None:
+        if not self.tells_samples_apart:
             return
-        size = float(self._alone.double().square().sum())
-        ratio = float((self._alone.double() * beside.double()).sum()) / size if size else 1.0
+        outputs = map_tensors(Tensor.detach, outputs)
+        size = len(real_tensors(outputs)[0])
+        own = (self._outputs, self._targets)
+        if _shapes(own) == _shapes((outputs, targets)):
+            alone = self._alone
+            joined = map_tensors(_joined, own, (outputs, targets))
+            beside = self._derivative(joined[0], joined[1], self._size)
+        elif size > 1 and _lead(outputs, size) and _lead(targets, size):
+            some = min(self._size, size // 2)
+            part = map_tensors(lambda tensor: tensor[:some], (outputs, targets))
+            alone = self._derivative(part[0], part[1], some)
+            beside = self._derivative(outputs, targets, some)
+        else:
+            return
+        square = float(alone.square().sum())
+        ratio = float((alone * beside).sum()) / square if square else 1.0
         # Not finite where the loss of outputs and targets that do not belong together is not.
         if abs(ratio - 1) > TOLERANCE[self._precision]:
             raise UnsupportedLossError(
                 f"the loss is not a mean over samples: beside samples {first} to "
-                f"{first + len(outputs) - 1} every other counts {ratio:.6g} times what it counts "
+                f"{first + size - 1} every other counts {ratio:.6g} times what it counts "
                 f"without them, as with padding (ignore_index) or class weights; {_REMEDY}"
             )
 
 
+def _refuse_unless_counts(whole: float, first: float, rest: float, *, tolerance: float) -> None:
+    if min(first, rest) < 0 or abs(first + rest - whole) > tolerance * whole:
+        raise UnsupportedLossError(
+            f"the loss returns a pair whose count does not add up: {whole:g} for some samples, "
+            f"{first:g} and {rest:g} for their parts; count what the sum is over, not its mean"
+        )
+
+
+def _lead(tree: Nested, size: int) -> bool:
+    """Whether all tensors have that many samples along dimension 0."""
+    return all(tensor.ndim > 0 and len(tensor) == size for tensor in tensors_in(tree))
+
+
+def _shapes(tree: Nested) -> list[tuple[int, ...]]:
+    return [tuple(tensor.shape[1:]) for tensor in tensors_in(tree)]
+
+
+def _joined(one: Tensor, other: Tensor) -> Tensor:
+    return torch.cat([one, other])
+
+
+def _tiled(outputs: Tensor, *, indices: Tensor, size: int) -> Tensor:
+    return outputs[torch.arange(len(indices), device=outputs.device) % size]
+
+
 _REMEDY = (
-    "use reduction='mean' without class weights or padding, or divide the sum over samples by "
-    "their number"
+    "use reduction='mean' without class weights or padding, divide the sum over samples by their "
+    "number, or let loss_fn return the pair (sum, count), such as the sum over tokens that are not "
+    "padding and their number"
 )
 
 

@@ -68,7 +68,9 @@ def bytes_per_sample(
     """
     few, more = max(1, min(4, num_samples // 2)), min(8, num_samples)
     sizes = [_bytes_saved(record, size, outside) for size in (few, more)]
-    return max(1, (sizes[1] - sizes[0]) // max(1, more - few))
+    if few == more:  # one sample, as in the first of batches of one: what is shared counts too
+        return max(1, sizes[1])
+    return max(1, (sizes[1] - sizes[0]) // (more - few))
 
 
 def _bytes_saved(record: Callable[[slice], object], size: int, outside: Iterable[Tensor]) -> int:

@@ -14,6 +14,8 @@ from sharpflat.curvature.differentiation import (
     parameter_gradient,
 )
 from sharpflat.curvature.graphs import Product
+from sharpflat.curvature.nested import Nested, real_tensors, with_real_tensors
+from sharpflat.curvature.recorder import scaled
 
 
 class HessianOperator(CurvatureOperator):
@@ -26,44 +28,63 @@ class HessianOperator(CurvatureOperator):
         >>> hessian = HessianOperator(model, torch.nn.functional.mse_loss, x, torch.zeros(2, 1))
         >>> hessian @ torch.ones(1)  # of mean((w x)²): 2 (1 + 9) / 2
         tensor([10.])
+
+        Read batch by batch, with a loss that counts what is not padding (here 0), over one block:
+
+        >>> samples = torch.utils.data.TensorDataset(x, torch.tensor([[0.0], [1.0]]))
+        >>> loader = torch.utils.data.DataLoader(samples, batch_size=1, shuffle=True)
+        >>> def loss_fn(outputs, targets):
+        ...     kept = targets != 0
+        ...     return ((outputs - targets).square() * kept).sum(), kept.sum()
+        >>> HessianOperator(model, loss_fn, loader, parameters=["weight"]) @ torch.ones(1)
+        tensor([18.])
     """
 
-    def _record(self, outputs: Tensor, targets: Tensor, scale: float | Tensor) -> Product:
-        loss = self.loss_fn(outputs, targets)
+    def _record(self, outputs: Nested, targets: Nested, scale: float | Tensor) -> Product:
         if isinstance(scale, float):
-            return self._second_derivative(scale * loss)
-        loss_derivative(self.loss_fn, outputs, targets, self.parameters)  # for its refusal
-        (derivative,) = gradient(loss, (outputs,), create_graph=True)
-        return self._second_derivative(outputs, scale * derivative)
+            return self._second_derivative(scale * self.loss(outputs, targets))
+        loss_derivative(self.loss, outputs, targets, self.parameters)  # for its refusal
+        # Views, so that what the loss sees of one output is not reached through another.
+        seen = tuple(tensor.view_as(tensor) for tensor in real_tensors(outputs))
+        loss = self.loss(with_real_tensors(outputs, seen), targets)
+        derivatives = gradient(loss, seen, create_graph=True)
+        return self._second_derivative(seen, scaled(scale, derivatives))
 
 
 class FunctionalHessianOperator(CurvatureOperator):
     """The functional Hessian ``F = (1/n) Σ_i Σ_c (∂ℓ_i/∂f_c) ∇² f_c(x_i)``, with ``H = G + F``.
 
+    Where the outputs are several tensors, c runs over all their entries.
+
     ``F`` is the Hessian of ``Σ_c r_c f_c(θ)`` with the loss derivatives ``r = ∂L/∂f`` held fixed,
     so its products are as direct, exact and cheap as those of ``H``.
     """
 
-    def _record(self, outputs: Tensor, targets: Tensor, scale: float | Tensor) -> Product:
-        _, derivative = loss_derivative(self.loss_fn, outputs, targets, self.parameters)
-        return self._second_derivative((scale * derivative * outputs).sum())
+    def _record(self, outputs: Nested, targets: Nested, scale: float | Tensor) -> Product:
+        _, derivatives = loss_derivative(self.loss, outputs, targets, self.parameters)
+        return self._second_derivative(real_tensors(outputs), scaled(scale, derivatives))
 
 
 class GGNOperator(CurvatureOperator):
-    """The Generalized Gauss-Newton matrix ``G = (1/n) Σ_i J_iᵀ (∇²_f ℓ_i) J_i``."""
+    """The Generalized Gauss-Newton matrix ``G = (1/n) Σ_i J_iᵀ (∇²_f ℓ_i) J_i``.
 
-    def _record(self, outputs: Tensor, targets: Tensor, scale: float | Tensor) -> Product:
-        leaf, loss_gradient = loss_derivative(
-            self.loss_fn, outputs, targets, self.parameters, create_graph=True
+    Where the outputs are several tensors, f is all their entries together. A model that returns
+    its loss has none of its curvature in G: let ``loss_fn`` take the scores that it returns too.
+    """
+
+    def _record(self, outputs: Nested, targets: Nested, scale: float | Tensor) -> Product:
+        leaves, loss_gradient = loss_derivative(
+            self.loss, outputs, targets, self.parameters, create_graph=True
         )
+        real = real_tensors(outputs)
         # Jᵀu is linear in u, so its derivative along v with respect to u is J v.
-        u = torch.zeros_like(outputs, requires_grad=True)
-        pullback = parameter_gradient(outputs, self.parameters, u)
+        u = tuple(torch.zeros_like(tensor, requires_grad=True) for tensor in real)
+        pullback = parameter_gradient(real, self.parameters, u)
 
         def product(v: Tensors) -> Tensors:
-            jacobian_v = gradient(pullback, (u,), v)
-            (curvature_v,) = gradient(loss_gradient, (leaf,), jacobian_v)
-            return gradient(outputs, self.parameters, (scale * curvature_v,))
+            jacobian_v = gradient(pullback, u, v)
+            curvature_v = gradient(loss_gradient, leaves, jacobian_v)
+            return gradient(real, self.parameters, scaled(scale, curvature_v))
 
         return product
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sharpflat.curvature.differentiation import LossFunction
+from sharpflat.curvature.checks import UnsupportedLossError
+from sharpflat.curvature.differentiation import Loss
+from sharpflat.curvature.nested import Nested
+from sharpflat.curvature.samples import Samples, refuse_unless_samples_lead
 
 #: Outputs a sample up to which its trace is exact, and random probes beyond: passes through
 #: the loss, so both cost the same at the limit. The estimate's relative standard error is then
@@ -15,9 +18,34 @@ from sharpflat.curvature.differentiation import LossFunction
 MAX_PASSES = 64
 
 
+#: Samples whose outputs :func:`sample_sizes` evaluates at a time.
+SIZES_CHUNK = 512
+
+
+def sample_sizes(model: nn.Module, loss: Loss, samples: Samples, *, seed: int) -> Tensor:
+    """:func:`output_traces` over all samples, ``(n,)``.
+
+    Raises:
+        UnsupportedLossError: The outputs are not one tensor with samples along dimension 0.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    sizes = []
+    for chunk in samples.chunks(SIZES_CHUNK):
+        with torch.no_grad():
+            outputs = chunk.outputs(model)
+        if not isinstance(outputs, Tensor):
+            raise UnsupportedLossError(
+                f"the outputs are a {type(outputs).__name__}: sizes of samples are told from one "
+                "tensor; let forward() return it, or track without samples"
+            )
+        refuse_unless_samples_lead(outputs, chunk.size)
+        sizes.append(output_traces(loss, outputs, chunk.targets, generator=generator))
+    return torch.cat(sizes)
+
+
 @torch.enable_grad()
 def output_traces(
-    loss_fn: LossFunction, outputs: Tensor, targets: Tensor, *, generator: torch.Generator
+    loss_fn: Loss, outputs: Tensor, targets: Nested, *, generator: torch.Generator
 ) -> Tensor:
     """``tr ∇²_f ℓ_i`` for every sample of a loss that is the mean of its samples' losses.
 

@@ -1,7 +1,8 @@
-"""The data that an operator averages over."""
+"""Samples that an operator averages over, held as tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,6 +10,46 @@ from torch import Tensor, nn
 
 from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.checks import UnsupportedLossError, UnsupportedModelError
+from sharpflat.curvature.nested import Nested, entries, map_tensors, tensors_in
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Samples that share a graph.
+
+    Attributes:
+        start: The number of the first of them, counted in the order in which they are read.
+        size: How many.
+        inputs: What the model is called with: ``model(*inputs)`` if they are a tuple or list,
+            ``model(**inputs)`` if they are a mapping, else ``model(inputs)``.
+        targets: Theirs.
+    """
+
+    start: int
+    size: int
+    inputs: Nested
+    targets: Nested
+
+    def outputs(self, model: nn.Module) -> Nested:
+        """What the model makes of the samples.
+
+        Raises:
+            UnsupportedModelError: The model writes into its inputs.
+        """
+        parts = tensors_in(self.inputs)
+        before = [part._version for part in parts]
+        if isinstance(self.inputs, Mapping):
+            outputs = model(**self.inputs)
+        elif isinstance(self.inputs, tuple | list):
+            outputs = model(*self.inputs)
+        else:
+            outputs = model(self.inputs)
+        if before != [part._version for part in parts]:
+            raise UnsupportedModelError(
+                "the model writes into its inputs, so that every evaluation sees other data: "
+                "clone them in forward(), or use no inplace=True in its first layer"
+            )
+        return outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,20 +57,29 @@ class Samples:
     """Inputs and targets of a data set, or of the samples of it that ``indices`` name.
 
     Attributes:
-        inputs: Tensors with samples along dimension 0.
+        inputs: Tensors with samples along dimension 0, nested.
         targets: Likewise.
         indices: Shape ``(m,)``, in the order in which samples are counted; ``None`` for all.
 
     Raises:
-        ValueError: No samples, or numbers of samples that differ.
+        ValueError: No samples, numbers of samples that differ, or something that is no tensor.
     """
 
-    inputs: tuple[Tensor, ...]
-    targets: Tensor
+    inputs: Nested
+    targets: Nested
     indices: Tensor | None = None
 
     def __post_init__(self) -> None:
-        lengths = {len(part) for part in (*self.inputs, self.targets)}
+        for path, entry in (*entries(self.inputs, "inputs"), *entries(self.targets, "targets")):
+            if isinstance(entry, Tensor) and entry.ndim == 0:
+                raise ValueError(f"{path} is a single number; samples lie along dimension 0")
+            if entry is not None and not isinstance(entry, Tensor):
+                raise ValueError(
+                    f"{path} is a {type(entry).__name__}; inputs and targets hold tensors with "
+                    "samples along dimension 0: build what is the same for all samples into the "
+                    "model, and make tensors of the rest"
+                )
+        lengths = {len(part) for part in self.tensors}
         if len(lengths) != 1 or lengths == {0}:
             raise ValueError(
                 f"inputs and targets have {sorted(lengths)} samples along dimension 0; "
@@ -37,12 +87,17 @@ class Samples:
             )
 
     def __len__(self) -> int:
-        return len(self.targets if self.indices is None else self.indices)
+        return len(self.tensors[0] if self.indices is None else self.indices)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All inputs, then the targets."""
-        return (*self.inputs, self.targets)
+        return (*tensors_in(self.inputs), *tensors_in(self.targets))
+
+    @property
+    def largest_batch(self) -> int:
+        """Samples that a graph could hold at most: all."""
+        return len(self)
 
     def at(self, indices: Tensor) -> Samples:
         """Some of these samples, given by their numbers.
@@ -50,7 +105,7 @@ class Samples:
         Raises:
             ValueError: Not a vector, empty, or out of range.
         """
-        indices = indices.to(device=self.targets.device, dtype=torch.int64)
+        indices = indices.to(device=self.tensors[0].device, dtype=torch.int64)
         if indices.ndim != 1 or len(indices) == 0:
             raise ValueError(
                 f"indices have shape {tuple(indices.shape)}; they must be (m,), m >= 1"
@@ -69,35 +124,27 @@ class Samples:
             return part.to(new.device, new.dtype if part.dtype == old.dtype else part.dtype)
 
         return Samples(
-            inputs=tuple(map(move, self.inputs)),
-            targets=move(self.targets),
+            inputs=map_tensors(move, self.inputs),
+            targets=map_tensors(move, self.targets),
             indices=None if self.indices is None else self.indices.to(new.device),
         )
 
-    def outputs(self, model: nn.Module, chosen: slice | Tensor) -> Tensor:
-        """What the model makes of some samples.
+    def chunk(self, chosen: slice | Tensor, *, start: int = 0) -> Chunk:
+        """Some samples, by their numbers."""
 
-        Raises:
-            UnsupportedModelError: The model writes into its inputs.
-        """
-        parts = [self._select(part, chosen) for part in self.inputs]
-        before = [part._version for part in parts]
-        outputs: Tensor = model(*parts)
-        if before != [part._version for part in parts]:
-            raise UnsupportedModelError(
-                "the model writes into its inputs, so that every evaluation sees other data: "
-                "clone them in forward(), or use no inplace=True in its first layer"
-            )
-        return outputs
+        def select(part: Tensor) -> Tensor:
+            selected = part[chosen if self.indices is None else self.indices[chosen]]
+            # A tensor made in inference mode cannot be differentiated through; its copy can.
+            return selected.clone() if selected.is_inference() else selected
 
-    def chosen_targets(self, chosen: slice | Tensor) -> Tensor:
-        """The targets of some samples."""
-        return self._select(self.targets, chosen)
+        inputs, targets = (map_tensors(select, part) for part in (self.inputs, self.targets))
+        size = len(tensors_in((inputs, targets))[0])
+        return Chunk(start=start, size=size, inputs=inputs, targets=targets)
 
-    def _select(self, part: Tensor, chosen: slice | Tensor) -> Tensor:
-        selected = part[chosen if self.indices is None else self.indices[chosen]]
-        # A tensor made in inference mode cannot be differentiated through; its copy can.
-        return selected.clone() if selected.is_inference() else selected
+    def chunks(self, size: int, *, skip: int = 0) -> Iterator[Chunk]:
+        """All samples, ``size`` at a time, without the first ``skip`` chunks."""
+        for start in range(skip * size, len(self), size):
+            yield self.chunk(slice(start, min(start + size, len(self))), start=start)
 
 
 def refuse_unless_samples_lead(outputs: Tensor, size: int) -> None:

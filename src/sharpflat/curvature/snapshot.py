@@ -17,7 +17,7 @@ class Snapshot:
     """Parameters and buffers by value, data by version and sampled values, layers by identity.
 
     Args:
-        parameters: Of the model.
+        parameters: All of the model, also those that are not differentiated.
         buffers: Of the model.
         data: Inputs and targets.
         layers: The model's submodules.
@@ -38,7 +38,7 @@ class Snapshot:
         self._layers = layers
         device = parameters[0].device.type
         self._autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-        self._values = [_flat(parameters), *_flat_by_kind(buffers), *map(_spread, data)]
+        self._values = [*_flat_by_kind((*parameters, *buffers)), *map(_spread, data)]
 
     def matches(self, other: Snapshot) -> bool:
         """Whether a graph recorded at one is right at the other."""
@@ -47,6 +47,20 @@ class Snapshot:
             and self._layers == other._layers
             and self._autocast == other._autocast
             and all(map(torch.equal, self._values, other._values))
+        )
+
+
+class Watch:
+    """Tensors that graphs are kept of, by version and sampled values."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._tensors = tensors
+        self._versions, self._values = list(map(_version, tensors)), list(map(_spread, tensors))
+
+    def holds(self) -> bool:
+        """Whether nothing wrote to them since."""
+        return self._versions == list(map(_version, self._tensors)) and all(
+            map(torch.equal, self._values, map(_spread, self._tensors))
         )
 
 

@@ -1,0 +1,97 @@
+"""From samples to the graph of their outputs: evaluated, probed and weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sharpflat.curvature.batches import Batches
+from sharpflat.curvature.bound_model import BoundModel
+from sharpflat.curvature.differentiation import Loss, LossFunction, Tensors
+from sharpflat.curvature.graphs import Product, RecordedChunk
+from sharpflat.curvature.mean_probe import MeanProbe
+from sharpflat.curvature.memory import bytes_per_sample
+from sharpflat.curvature.nested import Nested
+from sharpflat.curvature.samples import Chunk, Samples, refuse_unless_samples_lead
+
+#: Records the graph of outputs and targets, scaled, and returns its product.
+Record = Callable[[Nested, Nested, float | Tensor], Product]
+
+
+class Recorder:
+    """Records chunks of the data after it was found that their losses can be put together.
+
+    Attributes:
+        loss: The loss as one number.
+
+    Args:
+        bound: The model.
+        loss_fn: The user's loss.
+        data: The samples.
+
+    Raises:
+        UnsupportedModelError: Evaluating the model writes to its buffers or inputs.
+        UnsupportedLossError: The loss is not a mean over samples, nor a pair that adds up.
+    """
+
+    def __init__(self, bound: BoundModel, loss_fn: LossFunction, data: Samples | Batches) -> None:
+        self._bound, self._data, self._loss_fn = bound, data, loss_fn
+        self._probed: set[tuple[int, int]] = set()
+        self._first = data.first if isinstance(data, Batches) else data
+        with torch.inference_mode(False), bound.evaluation(), bound.recording():
+            self._probe = MeanProbe(self._first, bound, loss_fn)
+        self.loss: Loss = self._probe.loss
+
+    def bytes_each(self, record: Record) -> int:
+        """Bytes that a graph holds a sample."""
+        outside = (*self._bound.model.parameters(), *self._bound.buffers(), *self._first.tensors)
+        with torch.inference_mode(False), self._bound.evaluation():
+            each = bytes_per_sample(
+                lambda chosen: self(self._first.chunk(chosen), record, None),
+                len(self._first),
+                outside,
+            )
+        return int(each * self._data.growth) if isinstance(self._data, Batches) else each
+
+    def __call__(self, chunk: Chunk, record: Record, weights: Tensor | None) -> RecordedChunk:
+        """Record a chunk.
+
+        Args:
+            chunk: Its samples.
+            record: The operator's.
+            weights: Of all samples of a weighted sum, ``(m,)``; ``None`` for the mean.
+        """
+        with self._bound.recording(), torch.enable_grad():
+            outputs, targets = chunk.outputs(self._bound.model), chunk.targets
+            scale: float | Tensor
+            if weights is not None:
+                scale = chunk.size * weights[chunk.start : chunk.start + chunk.size]
+            else:
+                self._probe_weights(outputs, chunk)
+                # A sum too, to be divided by the mean count, so that half precision holds it.
+                scale = (1 if self.loss.sums else chunk.size) / len(self._data)
+            count = self.loss.count(outputs, targets, chunk.size)
+            return RecordedChunk(product=record(outputs, targets, scale), count=count)
+
+    def _probe_weights(self, outputs: Nested, chunk: Chunk) -> None:
+        """Set real outputs of a chunk beside the probe's: once, not at each θ."""
+        key = (chunk.start, chunk.size)
+        if key in self._probed:
+            return
+        if self._probe.tells_samples_apart:
+            self._probe.refuse_unless_equal_weights(outputs, chunk.targets, first=chunk.start)
+        elif isinstance(self._data, Batches):  # of samples in tensors all were seen
+            MeanProbe(Samples(chunk.inputs, chunk.targets), self._bound, self._loss_fn)
+        self._probed.add(key)
+
+
+def scaled(scale: float | Tensor, parts: Tensors) -> Tensors:
+    """Tensors times one number, or each sample's part times the sample's own."""
+    if isinstance(scale, float):
+        return tuple(scale * part for part in parts)
+    size = len(scale)
+    for part in parts:
+        refuse_unless_samples_lead(part, size)
+    return tuple(scale.view(size, *(1,) * (part.ndim - 1)).to(part.dtype) * part for part in parts)
