@@ -154,5 +154,14 @@ def test_refuses_other_samples(samples):
 
 def test_refuses_a_matrix_without_samples():
     """Oracle: the documented ValueError."""
-    with pytest.raises(ValueError, match="RotatingMatrix is no mean over samples"):
+    with pytest.raises(ValueError, match="RotatingMatrix has no samples"):
         DominantSubspace(RotatingMatrix(), K, samples="auto")
+
+
+def test_refuses_batches_at_once():
+    """Oracle: the documented ValueError, before anything is trained."""
+    training = Training()
+    batches = [(training.x[:600], training.labels[:600]), (training.x[600:], training.labels[600:])]
+    hessian = HessianOperator(training.model, mse, batches)
+    with pytest.raises(ValueError, match="HessianOperator has no samples to choose from"):
+        DominantSubspace(hessian, 3, samples="auto")

@@ -50,13 +50,13 @@ class SampledTracking:
         """What ``samples`` of :class:`~sharpflat.curvature.DominantSubspace` asks for.
 
         Raises:
-            ValueError: It is not allowed, or the operator is no mean over samples.
+            ValueError: It is not allowed, or the operator has no samples to choose from.
         """
         if samples is None:
             return None
-        if not isinstance(operator, SampleableOperator):
+        if not (isinstance(operator, SampleableOperator) and operator.can_be_sampled):
             raise ValueError(
-                f"samples is {samples!r}, but {type(operator).__name__} is no mean over samples: "
+                f"samples is {samples!r}, but {type(operator).__name__} has no samples to choose from: "
                 "leave samples at None"
             )
         if samples == "auto":

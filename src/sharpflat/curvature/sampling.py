@@ -24,6 +24,10 @@ class SampleableOperator(SymmetricOperator, Protocol):
     def num_samples(self) -> int:
         """Samples ``n`` of the mean."""
 
+    @property
+    def can_be_sampled(self) -> bool:
+        """Whether single samples can be told apart: not where data come in batches."""
+
     def sample_sizes(self) -> Tensor:
         """How much each sample may weigh in the mean now, ``(n,)``."""
 
