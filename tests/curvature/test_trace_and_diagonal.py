@@ -46,7 +46,7 @@ def test_outliers_do_not_matter(matrix_with):
     variance = 2 * float(A.square().sum() - A.diagonal().square().sum()) / NUM_MATVECS
     errors = [
         trace(operator, num_matvecs=NUM_MATVECS, seed=seed).value - float(A.trace())
-        for seed in SEEDS
+        for seed in SEEDS[:50]
     ]
     assert float(torch.tensor(errors).square().mean()) < variance / 9
 
