@@ -426,6 +426,8 @@ def test_schedulers(training, bases):
     assert [group["lr"] for group in groups] == [rate / 8 for rate in rates]
     assert optimizer.param_groups == groups
     assert set(optimizer.state) == set(training.model.parameters())
+    kept = {p: values for base in optimizer.base_optimizers for p, values in base.state.items()}
+    assert all(optimizer.state[p] is values for p, values in kept.items())
 
 
 def test_scheduler_of_momentum(training):

@@ -24,8 +24,8 @@ class ProjectedOptimizer(torch.optim.Optimizer):
     under (0, 1) the Dominant part of the parameters does not decay. A parameter without a gradient
     counts as one whose gradient is zero.
 
-    It is a ``torch.optim.Optimizer``: learning-rate schedulers, hooks and gradient scalers work
-    around it. ``param_groups``, ``state`` and ``defaults`` are the base optimizers', not copies.
+    It is a ``torch.optim.Optimizer``: learning-rate schedulers and hooks work around it, for its
+    ``param_groups``, ``state`` and ``defaults`` are read from the base optimizers at each use.
 
     Args:
         base_optimizer: Steps the parameters of ``subspace.operator``, all of them and no others;
@@ -158,6 +158,8 @@ class ProjectedOptimizer(torch.optim.Optimizer):
     @property
     def state(self) -> defaultdict[Tensor, Any]:  # type: ignore[override]
         """What the base optimizers keep for each parameter."""
+        if len(self.base_optimizers) == 1:
+            return self.base_optimizers[0].state
         kept = {p: values for base in self.base_optimizers for p, values in base.state.items()}
         return defaultdict(dict, kept)
 

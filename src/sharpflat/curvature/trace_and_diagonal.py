@@ -95,7 +95,7 @@ def trace(
 def diagonal(
     operator: SymmetricOperator, *, num_matvecs: int = NUM_MATVECS, seed: int = 0
 ) -> DiagonalEstimate:
-    """Estimate ``diag A``, each entry without bias.
+    """Estimate ``diag A``, each entry without bias, and as exact as :func:`trace` where that is.
 
     Args:
         operator: ``A``, as for :func:`trace`.
