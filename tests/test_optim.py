@@ -388,14 +388,14 @@ def test_state_dict_continues_exactly(bases, tmp_path):
 
     go_on(training, optimizer, range(2))
     torch.save([training.model.state_dict(), optimizer.state_dict()], tmp_path / "state")
-    expected = go_on(training, optimizer, range(2, 5))
+    expected = go_on(training, optimizer, range(2, 4))
 
     other = Training()
     resumed = other.projected(bases, 0.2, 1.0)
     model_state, optimizer_state = torch.load(tmp_path / "state", weights_only=True)
     other.model.load_state_dict(model_state)
     resumed.load_state_dict(optimizer_state)
-    assert torch.equal(go_on(other, resumed, range(2, 5)), expected)
+    assert torch.equal(go_on(other, resumed, range(2, 4)), expected)
     assert resumed.subspace.num_matvecs == optimizer.subspace.num_matvecs
 
 

@@ -315,7 +315,7 @@ def test_other_ends(matrix_with, spectrum, which):
     assert torch.allclose(found.residuals, norms, rtol=1e-3, atol=1e-12 * scale)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("k", [2, 5])
 def test_eigenspace_of_largest_magnitude(matrix_with, sine, k, seed):
     """Oracle: the eigenvectors that the matrix was made of, from both ends."""
