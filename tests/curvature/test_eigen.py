@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sharpflat.curvature import (
     EigenResult,
+    FunctionalHessianOperator,
     GGNOperator,
     HessianOperator,
     MatrixOperator,
@@ -292,7 +293,58 @@ def test_model_against_scipy(case):
     assert np.allclose(found.eigenvalues, np.sort(expected)[::-1], rtol=1e-8)
 
 
+@every_spectrum
+@pytest.mark.parametrize("which", ["smallest", "magnitude"])
+def test_other_ends(matrix_with, spectrum, which):
+    """Oracle: the eigenvalues that the matrix was made of, and residuals with the matrix."""
+    operator, _ = matrix_with(spectrum.values, seed=3)
+    found = top_eigenpairs(operator, spectrum.k, which=which, tol=1e-4, max_matvecs=500)
+    assert found.converged
+    assert found.num_matvecs == operator.products
+    rank = -spectrum.values if which == "smallest" else spectrum.values.abs()
+    heights = -found.eigenvalues if which == "smallest" else found.eigenvalues.abs()
+    k, scale = spectrum.k, max(spectrum.norm, 1e-300)
+    expected = rank.sort(descending=True).values
+    assert torch.allclose(heights, expected[:k], rtol=0, atol=1e-6 * scale)
+    left_out = -found.next_eigenvalue if which == "smallest" else abs(found.next_eigenvalue)
+    assert not k < len(expected) or left_out <= expected[k] + 1e-6 * scale
+    vectors = found.eigenvectors
+    assert torch.allclose(vectors.T @ vectors, torch.eye(k, dtype=torch.float64), atol=1e-10)
+    residuals = operator.matrix @ vectors - vectors * found.eigenvalues
+    norms = torch.linalg.vector_norm(residuals, dim=0)
+    assert torch.allclose(found.residuals, norms, rtol=1e-3, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("k", [2, 5])
+def test_eigenspace_of_largest_magnitude(matrix_with, sine, k, seed):
+    """Oracle: the eigenvectors that the matrix was made of, from both ends."""
+    generator = torch.Generator().manual_seed(seed)
+    outliers = 20 * torch.randn(6, generator=generator, dtype=torch.float64)
+    eigenvalues = spectrum(outliers, BULK)
+    operator, Q = matrix_with(eigenvalues, seed)
+    found = top_eigenpairs(operator, k, which="magnitude", tol=1e-5, seed=seed)
+    leading = eigenvalues.abs().argsort(descending=True)[: k + 1]
+    assert found.converged
+    assert torch.allclose(found.eigenvalues, eigenvalues[leading[:k]], atol=1e-7)
+    assert sine(Q[:, leading[:k]], found.eigenvectors) <= 1.5e-5
+    assert found.next_eigenvalue == pytest.approx(float(eigenvalues[leading[k]]), abs=1.0)
+
+
+@pytest.mark.parametrize("which", ["smallest", "magnitude"])
+@pytest.mark.parametrize("kind", [HessianOperator, GGNOperator, FunctionalHessianOperator])
+def test_other_ends_of_a_model(mlp, kind, which):
+    """Oracle: dense matrices from torch.autograd.functional and their eigenvalues by LAPACK."""
+    H, G = mlp.hessian(), mlp.ggn()
+    dense = {HessianOperator: H, GGNOperator: G, FunctionalHessianOperator: H - G}[kind]
+    found = top_eigenpairs(kind(*mlp.arguments), 3, which=which, tol=1e-6)
+    values = torch.linalg.eigvalsh(dense)
+    leading = (values if which == "smallest" else -values.abs()).argsort()[:3]
+    assert torch.allclose(found.eigenvalues, values[leading], atol=1e-10)
+
+
 BAD_ARGUMENTS = {
+    "which unknown": ({"which": "LM"}, "which is 'LM'; allowed are largest, smallest, magnitude"),
     "k of 0": ({"k": 0}, "k is 0; a 55-dimensional matrix allows 1"),
     "k above P": ({"k": 56}, "k is 56; a 55-dimensional matrix"),
     "tol of 0": ({"tol": 0.0}, "tol is 0.0, the sine of an angle"),

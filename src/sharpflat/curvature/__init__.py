@@ -1,4 +1,4 @@
-"""Curvature of a loss without its matrix: operators, eigenpairs, the tracked subspace, energy."""
+"""Curvature of a loss without its matrix: operators, eigenpairs, spectra, the tracked subspace."""
 
 from sharpflat.curvature.algebra import PreconditionedOperator, combination, to_scipy
 from sharpflat.curvature.base import CurvatureOperator
@@ -21,11 +21,14 @@ from sharpflat.curvature.operators import (
     HessianOperator,
     MatrixOperator,
 )
+from sharpflat.curvature.spectrum import SpectralDensity, spectral_density
 from sharpflat.curvature.subspace import DominantSubspace
+from sharpflat.curvature.trace_and_diagonal import DiagonalEstimate, diagonal, trace
 
 __all__ = [
     "CurvatureEnergy",
     "CurvatureOperator",
+    "DiagonalEstimate",
     "DominantSubspace",
     "EigenResult",
     "Estimate",
@@ -36,11 +39,15 @@ __all__ = [
     "ModelChangedError",
     "NonFiniteProductError",
     "PreconditionedOperator",
+    "SpectralDensity",
     "UnsupportedLossError",
     "UnsupportedModelError",
     "combination",
     "curvature_energy",
+    "diagonal",
+    "spectral_density",
     "subspace_overlap",
     "to_scipy",
     "top_eigenpairs",
+    "trace",
 ]
