@@ -34,7 +34,7 @@ ROUNDED_ENTRIES = 0.75
 RESTART_MARGIN = 8
 #: A random vector holds about ``1/√P`` of any direction; a search ends once its own can hold only
 #: so many times less of an eigenvector that it looks for.
-SEARCH_MARGIN = 1000
+SEARCH_MARGIN = 200
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ FIRST_SHARE, LEAST_SAMPLES = 1 / 20, 50
 LARGEST_SHARE = 1 / 2
 #: Share of the turn that a sample is taken to leave before a full check has told, and the least
 #: that a full check is believed to tell.
-FIRST_LEFT, LEAST_LEFT = 0.5, 0.02
+FIRST_LEFT, LEAST_LEFT = 0.3, 0.02
 #: Predicted over expected sampling error: what a sample leaves differs from check to check.
 SAFETY = 1.5
 #: Updates from one full check to the next at the most: at first, and ever. In between the interval

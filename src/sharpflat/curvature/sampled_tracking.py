@@ -56,8 +56,8 @@ class SampledTracking:
             return None
         if not (isinstance(operator, SampleableOperator) and operator.can_be_sampled):
             raise ValueError(
-                f"samples is {samples!r}, but {type(operator).__name__} has no samples to choose from: "
-                "leave samples at None"
+                f"samples is {samples!r}, but {type(operator).__name__} has no samples to choose "
+                "from: leave samples at None"
             )
         if samples == "auto":
             return cls(operator, k, tol, None)
