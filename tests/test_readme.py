@@ -139,22 +139,41 @@ def test_the_question_of_ones_own_is_answered(
     assert image.stat().st_size > 10_000
 
 
-def test_the_example_trains_and_prints_the_eigenvalues(capsys) -> None:
-    (example,) = _blocks("python")
+@pytest.fixture
+def names() -> dict[str, object]:
+    """What the README's Python takes for given, small."""
     torch.manual_seed(0)
     inputs, targets = torch.randn(40, 6), torch.arange(40) % 10
-    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 10))
-    before = mse(model(inputs), targets).item()
-    names = {
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 10)).eval()
+    return {
         "model": model,
         "loss_fn": mse,
         "inputs": inputs,
         "targets": targets,
         "batches": [(inputs, targets)] * 20,
     }
-    exec(compile(example, "README.md", "exec"), names)
+
+
+def test_the_first_example_trains_and_prints_the_eigenvalues(capsys, names) -> None:
+    model, inputs, targets = names["model"], names["inputs"], names["targets"]
+    before = mse(model(inputs), targets).item()
+    exec(compile(_blocks("python")[0], "README.md", "exec"), names)
     assert mse(model(inputs), targets).item() < before
     assert capsys.readouterr().out.startswith("tensor([")
+
+
+def test_the_second_example_holds_the_mode_and_the_buffers(names) -> None:
+    """Oracle: the product in eval mode, and the model's flags and buffers before."""
+    first, second = _blocks("python")
+    exec(compile(first, "README.md", "exec"), names)
+    model = names["model"]
+    names["v"] = torch.ones(names["hessian"].shape[0])
+    expected = names["hessian"] @ names["v"]
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    exec(compile(f"found = None\n{second}\nfound = hessian @ v", "README.md", "exec"), names)
+    assert torch.allclose(names["found"], expected)
+    assert all(layer.training for layer in model.modules())
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in model.named_buffers())
 
 
 def test_every_path_that_the_readme_names_is_there() -> None:
