@@ -606,8 +606,13 @@ INFERENCE = (
         "if lasting or after[-1]",
         "if after[-1]",
         (
-            "tests/analysis/test_statistics.py"
-            "::test_a_run_that_recovers_is_unstable_and_one_that_hovers_is_not",
+            "tests/test_stability.py::test_the_class_follows_from_the_losses",
+            "tests/test_stability.py::test_a_run_that_ended_early_has_diverged_whatever_it_recorded",
+            "tests/test_stability.py::test_records_without_a_loss_count_for_nothing",
+            "tests/test_stability.py::test_a_short_and_high_excursion_counts_however_long_the_run",
+            "tests/test_stability.py::test_too_few_losses_are_refused",
+            "tests/test_stability.py::test_it_finds_the_edge_of_gradient_descent_on_a_quadratic",
+            "tests/test_stability.py::test_real_losses_have_the_class_that_their_curves_show",
         ),
     ),
 )
