@@ -88,7 +88,7 @@ def test_everything_that_decides_numbers_is_in_the_name_and_resources_are_not() 
             "k": 9,
             "hessian_samples": 501,
             "tolerance": 0.11,
-            "tracking_samples": "auto",
+            "tracking_samples": 250,
             "record_every": 11,
             "eigen_every": 11,
             "switch_alignment": None,

@@ -113,7 +113,8 @@ def test_the_question_of_ones_own_is_answered(
         "seeds": [0],
         "tasks": {
             "mnist_mlp": {
-                **{"k": 2, "hessian_samples": 50, "record_every": 4, "steps": 4},
+                **{"k": 2, "hessian_samples": 50, "record_every": 4, "eigen_every": 4},
+                "steps": 4,
                 "switch": {"alignment": None, "max_steps": 4},
             }
         },

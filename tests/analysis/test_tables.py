@@ -12,6 +12,8 @@ from sharpflat.plan import all_prefixes, all_runs, figure_runs
 from sharpflat.seals import ENERGY, TRAINED, seal
 
 ROOT = Path(__file__).parents[2]
+#: As every planted summary has it.
+NUM_PARAMETERS = 610
 
 
 @pytest.fixture
@@ -32,7 +34,8 @@ def results(config: Config, tmp_path: Path) -> Path:
 
 def _write(folder: Path, switch: int, steps: list[int], status: str = "finished") -> None:
     folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps({"switch_step": switch, "status": status}))
+    summary = {"switch_step": switch, "status": status, "num_parameters": NUM_PARAMETERS}
+    (folder / "summary.json").write_text(json.dumps(summary))
     rows = "".join(f"{step},{0.1 + step:.8g}\n" for step in steps)
     (folder / "trajectory.csv").write_text("step,train_loss\n" + rows)
     seal(folder, TRAINED)
@@ -46,6 +49,16 @@ def test_one_row_a_cell_seed_and_step(config: Config, results: Path) -> None:
     assert set(table["method"]) == methods
     tasks, losses = 3, 2
     assert len(table) == 2 * len(config.seeds) * tasks * losses * len(methods)
+
+
+def test_every_row_names_the_data_set_and_the_parameters(config: Config, results: Path) -> None:
+    """Oracles: the configuration's task, and the planted summaries."""
+    table = figure_table(config, "dom_bulk", results)
+    runs = figure_runs(config, config.figures["dom_bulk"])
+    datasets = {run.record.prefix.task: run.record.prefix.dataset for run in runs}
+    assert len(set(datasets.values())) > 1
+    assert (table["dataset"] == table["task"].map(datasets)).all()
+    assert set(table["num_parameters"]) == {NUM_PARAMETERS}
 
 
 def test_steps_count_from_each_seeds_own_switch(config: Config, results: Path) -> None:

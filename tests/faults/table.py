@@ -138,6 +138,12 @@ def _without_a_key(path: Path) -> None:
     path.write_text(json.dumps(values))
 
 
+def _with_a_key_flipped(path: Path) -> None:
+    """One bit of a setting's name is another: where it falls decides what is said."""
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"seeds"', b'"reeds"', 1))
+
+
 def _with_a_list(path: Path) -> None:
     path.write_text("[1, 2]")
 
@@ -234,7 +240,7 @@ FAULTS: tuple[Fault, ...] = (
         for damage, says in (
             (removed, "make it first"),
             *((damage, "write it again") for damage in (emptied, truncated, overwritten)),
-            (flipped, "allowed are"),
+            (_with_a_key_flipped, "allowed are"),
             (_without_a_key, "'seeds' is a required property"),
             (_with_a_list, "not settings by name"),
         )

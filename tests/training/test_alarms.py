@@ -20,8 +20,8 @@ CPU = torch.device("cpu")
 
 
 def _limit_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MATVECS_AFRESH", "MATVECS_NEARBY"):
-        monkeypatch.setattr(f"sharpflat.curvature.subspace.{name}", 1)
+    for name in ("MATVECS_SEARCHING", "MATVECS_NEARBY"):
+        monkeypatch.setattr(f"sharpflat.curvature.check.{name}", 1)
 
 
 def _skew_bases(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,11 @@ def test_the_seed_decides_the_energys_probes(prefix_record: PrefixRecord, digits
 
 
 def test_the_tolerance_is_the_records(prefix_record: PrefixRecord, digits: Path) -> None:
-    """Oracle: the true angle to the dense Hessian's eigenvectors; what is looser costs less."""
+    """Oracle: the true angle to the dense Hessian's eigenvectors; what is looser costs less.
+
+    The costs are those of keeping up with ten steps: a solve's own lie mostly in its search for
+    missed eigenvalues, which goes on until none can be hidden, whatever the tolerance.
+    """
     state = initial_state(prefix_record, digits, device=CPU)
     hessian = state.hessian @ torch.eye(state.hessian.shape[0])
     dominant = descending_eigenpairs(hessian.double())[1][:, : prefix_record.k]
@@ -108,8 +112,22 @@ def test_the_tolerance_is_the_records(prefix_record: PrefixRecord, digits: Path)
         sine = (basis - dominant @ (dominant.T @ basis)).norm().item()
         assert sine <= tolerance
         assert estimate <= tolerance
-        products.append(subspace.num_matvecs)
+        products.append(_products_of_ten_steps(record, digits))
     assert products[0] < products[1] < products[2]
+
+
+def _products_of_ten_steps(record: PrefixRecord, digits: Path) -> int:
+    state = initial_state(record, digits, device=CPU)
+    subspace = subspace_of(state, record, refresh="adaptive")
+    subspace.refresh()
+    before = subspace.num_matvecs
+    optimizer = torch.optim.SGD(state.model.parameters(), lr=record.learning_rate)
+    for step in range(10):
+        optimizer.zero_grad()
+        state.batch_loss(step).backward()
+        optimizer.step()
+        subspace.update()
+    return subspace.num_matvecs - before
 
 
 @pytest.mark.parametrize(("factor", "step"), [(1.5, 1), (4.0, 3), (20.0, 6), (1e6, None)])
