@@ -37,7 +37,7 @@ def measured(request: pytest.FixtureRequest, digits: Path) -> Measured:
         learning_rate=0.1,
         k=K,
         hessian_samples=100,
-        tolerance=0.001,  # below it single eigenvectors turn within the eigenspace unseen
+        tolerance=0.001,
         tracking_samples=None,
         record_every=5,
         eigen_every=5,

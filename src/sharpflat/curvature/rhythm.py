@@ -104,7 +104,7 @@ class SamplingRhythm:
             turn: Sine by which the eigenspace turned in the stretch.
             updates: Length of the stretch.
             full: Products over all samples that end it.
-            overhead: Products over the sample at its ends, besides those that tracked.
+            overhead: Products over the sample that corrected it to the block.
         """
         if left > self.error(turn):
             self.interval = max(self.interval // 2, FIRST_INTERVAL)

@@ -40,7 +40,7 @@ class SampledTracking:
         self._checked: tuple[Tensor, Tensor] | None = None  # block and images, until a draw
         self._equivalents = 0.0  # of the samples before this one
         self._updates = 0  # since the last full check
-        self._tracking = 0  # products since then that kept up the vectors
+        self._tracking = 0  # products since then that corrected single vectors
         self._turned: tuple[Tensor, float] | None = None  # the last block asked for, and its turn
 
     @classmethod
@@ -84,7 +84,7 @@ class SampledTracking:
         self._checked = None
 
     def tracked(self, products: int) -> None:
-        """Take note of products that kept up the vectors, over a sample or not."""
+        """Take note of products that corrected single vectors."""
         self._tracking += products
 
     def checked(self, block: Tensor, images: Tensor) -> None:
@@ -136,14 +136,19 @@ class SampledTracking:
                 sample's own eigenspace, and of those after.
             products: Of the full check.
         """
-        sampled = self.surrogate is not None
+        surrogate = self.surrogate
+        corrected = 0 if surrogate is None else surrogate.block.shape[1]
+        # Checks over the sample do what without one corrections of single vectors would have to.
         self._rhythm.count(
-            updates=self._updates, tracking=self._tracking, full=products, with_sample=sampled
+            updates=self._updates,
+            tracking=self._tracking if surrogate is None else surrogate.num_matvecs - corrected,
+            full=products,
+            with_sample=surrogate is not None,
         )
-        if self.surrogate is None:
+        if surrogate is None:
             return
         k = self._k
-        turn = sine_between(self.surrogate.block[:, :k], after[:, :k])
+        turn = sine_between(surrogate.block[:, :k], after[:, :k])
         apart = turn if self.led_astray else sine_between(before[:, :k], after[:, :k])
         left = max(math.sqrt(max(apart**2 - own_errors**2, 0.0)), LEAST_BLAME * apart)
         self._rhythm.learn(
@@ -151,7 +156,7 @@ class SampledTracking:
             turn=turn,
             updates=max(self._updates, 1),
             full=products,
-            overhead=self.surrogate.num_matvecs - self._tracking,
+            overhead=corrected,
         )
 
     def _turn(self, block: Tensor) -> float:
