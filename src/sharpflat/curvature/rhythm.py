@@ -11,15 +11,15 @@ FIRST_SHARE, LEAST_SAMPLES = 1 / 20, 50
 #: Largest share of all samples that is tracked with: beyond it too little is saved.
 LARGEST_SHARE = 1 / 2
 #: Share of the turn that a sample is taken to leave before a full check has told, and the least
-#: that a full check is believed to tell.
-FIRST_LEFT, LEAST_LEFT = 0.3, 0.02
+#: that a full check is believed to tell: single checks found a fifth of what the next ones did.
+FIRST_LEFT, LEAST_LEFT = 0.3, 0.1
 #: Predicted over expected sampling error: what a sample leaves differs from check to check.
 SAFETY = 1.5
 #: Updates from one full check to the next at the most: at first, and ever. In between the interval
 #: grows fourfold with each check that finds no more than was predicted.
 FIRST_INTERVAL, LONGEST_INTERVAL, GROWTH = 20, 400, 4
 #: Factors by which the size may change from one sample to the next.
-RESIZES = (0.25, 0.5, 1.0, 2.0, 4.0)
+RESIZES = (0.5, 1.0, 2.0, 4.0)
 #: Stretches without a sample, after one that did not pay, before the next is tried, at the most.
 LONGEST_PAUSE = 8
 #: Updates between full checks without a sample, until there has been such a stretch.
@@ -106,9 +106,7 @@ class SamplingRhythm:
             full: Products over all samples that end it.
             overhead: Products over the sample that corrected it to the block.
         """
-        if left > self.error(turn):
-            self.interval = max(self.interval // 2, FIRST_INTERVAL)
-        elif updates >= self.interval:
+        if left <= self.error(turn) and updates >= self.interval:
             self.interval = min(GROWTH * self.interval, LONGEST_INTERVAL)
         share = max(min(left / turn, 1.0) if turn > 0 else 0.0, LEAST_LEFT)
         self.left = math.hypot(self.left, share) / math.sqrt(2) if self.known else share
