@@ -19,7 +19,7 @@ smoke: $(STAMP) ## run the whole workflow at the smoke tier (CPU, minutes); CORE
 	$(VENV)/bin/snakemake --cores $(CORES) all --config tier=smoke
 
 test: lint ## lint, then run all tests
-	$(VENV)/bin/pytest -n $(CORES) --dist loadfile
+	$(VENV)/bin/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 mutants: $(STAMP) ## plant faults in a copy of the code, one at a time, and list those no test catches
 	PYTHONPATH=tests $(VENV)/bin/python -m mutants.run

@@ -23,6 +23,9 @@ import torch._inductor.config  # noqa: F401
 
 import sharpflat.training.train  # noqa: F401
 from sharpflat.cli import main
+from sharpflat.config import read_resolved
+from sharpflat.plan import all_runs
+from sharpflat.sources import training_code_hash
 
 CHANGES = ("os.rename", "os.remove")
 #: Seconds within which the first child is killed, about what the run takes, and what the next ones
@@ -99,4 +102,7 @@ def rounds(config: str, run: str, when: str) -> None:
 
 
 if __name__ == "__main__":
+    # Computed once, before forking, for the same reason: every child asks for the code's hash.
+    planned = all_runs(read_resolved(Path(sys.argv[1]), Path()))
+    training_code_hash(planned[0].prefix)
     rounds(*sys.argv[1:])
