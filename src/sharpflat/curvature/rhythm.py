@@ -44,8 +44,8 @@ class SamplingRhythm:
             of this size leaves, as full checks found it.
         known: Whether a full check has told ``left``.
         interval: Updates after which a full check is due, whatever is predicted.
-        tracking: Products an update that keep up the vectors; ``None``: not known.
-        checking: Products an update of full checks where no sample is tracked with; likewise.
+        tracking: Products over the sample an update; ``None``: not known.
+        alone: Products an update without a sample, full checks included; likewise.
         pause: Full checks to come for which no sample is drawn.
         next_pause: The pause after the next sample that does not pay.
     """
@@ -58,7 +58,7 @@ class SamplingRhythm:
     known: bool = False
     interval: int = FIRST_INTERVAL
     tracking: float | None = None
-    checking: float | None = None
+    alone: float | None = None
     pause: int = 0
     next_pause: int = 1
 
@@ -87,14 +87,14 @@ class SamplingRhythm:
 
         Args:
             updates: Its length.
-            tracking: Products that kept up the vectors, over a sample or not.
+            tracking: Products that kept up the vectors, over the sample if there was one.
             full: Products of the full check that ended it.
             with_sample: Whether it was tracked with a sample.
         """
-        if updates >= TELLING_UPDATES:
+        if updates >= TELLING_UPDATES and with_sample:
             self.tracking = _mean(self.tracking, tracking / updates)
-            if not with_sample:
-                self.checking = _mean(self.checking, full / updates)
+        elif updates >= TELLING_UPDATES:
+            self.alone = _mean(self.alone, (tracking + full) / updates)
 
     def learn(self, *, left: float, turn: float, updates: int, full: int, overhead: int) -> None:
         """Learn from a stretch that was tracked with a sample, and choose what comes next.
@@ -113,14 +113,16 @@ class SamplingRhythm:
         self.known = True
         if self.fixed is not None:
             return
-        if self.tracking is None:
+        if self.tracking is None and self.alone is None:
             if self._updates_until_check(self.size, turn, updates) < TELLING_UPDATES:
                 self.pause = 1  # a stretch without a sample will tell
             return
         costs = {size: self._cost(size, turn, updates, full, overhead) for size in self._sizes()}
         best = min(costs, key=lambda size: costs[size])
-        checking = full / USUAL_INTERVAL if self.checking is None else self.checking
-        if costs[best] < PAYS * (self.tracking + checking):
+        alone = self.alone
+        if alone is None:
+            alone = (self.tracking or 0.0) + full / USUAL_INTERVAL
+        if costs[best] < PAYS * alone:
             self.next_pause = 1
         else:
             self.pause, self.next_pause = self.next_pause, min(2 * self.next_pause, LONGEST_PAUSE)
@@ -130,8 +132,8 @@ class SamplingRhythm:
         """Expected cost of an update with samples of a size, in products over all."""
         share = size / self.num_samples
         ends = (full + overhead * share) / self._updates_until_check(size, turn, updates)
-        assert self.tracking is not None
-        return ends + share * self.tracking
+        tracking = self.alone if self.tracking is None else self.tracking
+        return ends + share * (tracking or 0.0)
 
     def _sizes(self) -> list[int]:
         largest = max(math.floor(LARGEST_SHARE * self.num_samples), LEAST_SAMPLES)

@@ -300,12 +300,11 @@ class DominantSubspace:
     def _check_sample(self, theta: Tensor) -> None:
         """Converge to the eigenspace that the sample sees, unless that has left the block behind.
 
-        It searches there too, at the price of the sample. What comes from outside the block may be
-        an eigenvalue that rose, or one of the sample's own: the vectors then stay as they are, and
-        all samples are seen again.
+        A sample has eigenvalues of its own, and one that outgrows λ_k leads astray: the vectors
+        then stay as they are, and all samples are seen again.
         """
         assert self._tracked is not None and self._sampling is not None
-        after = self._converge(self._near, theta, search=True).vectors
+        after = self._converge(self._near, theta, search=False).vectors
         if self._tracked.holds(after):
             self._learn(self._tracked, after, theta, rates_too=True)
         else:
