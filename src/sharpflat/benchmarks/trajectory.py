@@ -179,7 +179,7 @@ def train(task: BenchmarkTask, training: Training) -> Trajectory:
 
 
 def _worth(subspace: DominantSubspace) -> float:
-    return float(getattr(subspace, "equivalent_matvecs", subspace.num_matvecs))
+    return subspace.equivalent_matvecs
 
 
 def solve_truths(
