@@ -293,3 +293,15 @@ def test_muon_needs_a_matrix() -> None:
     name, options = parse_optimizer("muon")
     with pytest.raises(ValueError, match="steps matrices, and the model has none"):
         base_optimizers(name, options, [torch.zeros(3, requires_grad=True)], learning_rate=0.1)
+
+
+def test_an_update_that_is_not_finite_is_divergence(
+    prefix_record: PrefixRecord, digits: Path, tmp_path: Path
+) -> None:
+    """Second moments overflow before the loss does."""
+    record = replace(
+        _record(prefix_record, "rmsprop"), learning_rate=1e20, divergence_factor=math.inf
+    )
+    train_prefix(record, data=digits, folder=tmp_path, device=CPU)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["status"] == "diverged"

@@ -22,7 +22,7 @@ from sharpflat.records import PrefixRecord
 from sharpflat.training.alarms import Action, Alarms
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from sharpflat.training.measure import measure_eigenspace, measure_losses, measure_update
-from sharpflat.training.optimizers import reevaluates
+from sharpflat.training.optimizers import load_states, reevaluates
 from sharpflat.training.recorder import Trajectory
 from sharpflat.training.state import TrainingState
 
@@ -222,8 +222,7 @@ class Stretch:
             self.resume.replace(aside)
             return None
         self.state.model.load_state_dict(values["model"])
-        for base, state in zip(self.optimizer.base_optimizers, values["optimizers"], strict=True):
-            base.load_state_dict(state)
+        load_states(self.optimizer.base_optimizers, values["optimizers"])
         for subspace, state in zip(self.subspaces(), values["subspaces"], strict=True):
             subspace.load_state_dict(state)
         progress: dict[str, Any] = values["progress"]

@@ -117,6 +117,9 @@ def measure_update(
     """
     operator = subspace.operator
     update, diagonal = next_update(optimizers, operator.parameters, closure)
+    for what, vector in (("update", update), ("root of second moments", diagonal)):
+        if vector is not None and not bool(vector.isfinite().all()):
+            raise NonFiniteProductError(f"the optimizer's {what} is not finite")
     row = {"update_alignment": subspace.alignment(update)}
     if diagonal is None:
         return row, 0

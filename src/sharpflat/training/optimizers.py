@@ -56,6 +56,18 @@ def base_optimizers(
     return (muon, torch.optim.AdamW(rest, lr=learning_rate, weight_decay=decay, **adam))
 
 
+def load_states(
+    optimizers: Sequence[torch.optim.Optimizer], states: Sequence[dict[str, Any]]
+) -> None:
+    """Take over what optimizers of the same kind have gathered, but none of their settings.
+
+    So the learning rate may change at the switch, which momenta and moments cross.
+    """
+    for optimizer, state in zip(optimizers, states, strict=True):
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+
+
 def reevaluates(optimizers: Sequence[torch.optim.Optimizer]) -> bool:
     """Whether a step takes the gradient at other points too, by a closure."""
     return any(isinstance(optimizer, SAM) for optimizer in optimizers)

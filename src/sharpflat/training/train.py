@@ -18,7 +18,7 @@ from sharpflat.tasks.data import Dataset
 from sharpflat.training.alarms import ALARMS, Action
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from sharpflat.training.loop import Progress, Stretch
-from sharpflat.training.optimizers import base_optimizers
+from sharpflat.training.optimizers import base_optimizers, load_states
 from sharpflat.training.provenance import data_origin, provenance
 from sharpflat.training.randomness import STREAMS, stream_seed
 from sharpflat.training.recorder import write_json
@@ -146,10 +146,7 @@ def train_run(
     optimizer = _optimizer(
         state, settings, subspace, dom_weight=record.dom_weight, bulk_weight=record.bulk_weight
     )
-    for base, values in zip(optimizer.base_optimizers, checkpoint["optimizers"], strict=True):
-        base.load_state_dict(values)
-        for group in base.param_groups:  # the state holds the prefix's
-            group["lr"] = settings.learning_rate
+    load_states(optimizer.base_optimizers, checkpoint["optimizers"])
     start: int = checkpoint["step"]
     stretch = Stretch(
         state=state,
