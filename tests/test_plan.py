@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sharpflat.config import TIERS, Config, parse_config, read_tier
+from sharpflat.optimizers import parse_optimizer
 from sharpflat.plan import (
     all_edges,
     all_prefixes,
@@ -83,6 +84,8 @@ def test_everything_that_decides_numbers_is_in_the_name_and_resources_are_not() 
             "sizes": (("depth", 3), ("width", 33)),
             "loss": "cross_entropy",
             "seed": 9,
+            "optimizer": "sam",
+            "optimizer_options": parse_optimizer({"name": "sgd", "momentum": 0.9})[1],
             "batch_size": 51,
             "learning_rate": 0.021,
             "k": 9,

@@ -7,12 +7,14 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from sharpflat.optimizers import Options, label, slug
+
 HASH_DIGITS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrefixRecord:
-    """SGD from initialisation to the switch, shared by every run that branches there.
+    """Training from initialisation to the switch, shared by every run that branches there.
 
     Attributes:
         task: Name of the task in the config; part of the readable name only.
@@ -21,6 +23,8 @@ class PrefixRecord:
         sizes: Size options of the model, sorted by name.
         loss: Name in :data:`sharpflat.tasks.registry.LOSSES`.
         seed: Seed of every random stream of the run.
+        optimizer: Name in :data:`sharpflat.optimizers.OPTIMIZERS`; its state crosses the switch.
+        optimizer_options: All of its options, sorted by name.
         batch_size: Samples of a mini-batch.
         learning_rate: η, constant.
         k: Dimension of the Dominant subspace.
@@ -45,6 +49,8 @@ class PrefixRecord:
     sizes: tuple[tuple[str, int], ...]
     loss: str
     seed: int
+    optimizer: str
+    optimizer_options: Options
     batch_size: int
     learning_rate: float
     k: int
@@ -61,7 +67,14 @@ class PrefixRecord:
     @property
     def slug(self) -> str:
         """The readable part of the name."""
-        return f"{self.task}-{self.loss}-lr{self.learning_rate:g}-b{self.batch_size}-k{self.k}"
+        setting = f"lr{self.learning_rate:g}-b{self.batch_size}-k{self.k}"
+        return f"{self.named}-{setting}"
+
+    @property
+    def named(self) -> str:
+        """Task, loss, and the optimizer where it is not SGD as it comes."""
+        optimizer = slug(self.optimizer, self.optimizer_options)
+        return f"{self.task}-{self.loss}" + ("" if optimizer == "sgd" else f"-{optimizer}")
 
     @property
     def id(self) -> str:
@@ -119,8 +132,7 @@ class RunRecord:
     def id(self) -> str:
         """Name of the run: readable part, seed and hash."""
         weights = f"dom{self.dom_weight:g}-bulk{self.bulk_weight:g}"
-        slug = self.after_switch.slug
-        return f"{slug}-{weights}-seed{self.prefix.seed}-{record_hash(self)}"
+        return f"{self.after_switch.slug}-{weights}-seed{self.prefix.seed}-{record_hash(self)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +166,8 @@ class EdgeRecord:
         """Name of the search: readable part, seed and hash."""
         run, prefix = self.start, self.prefix
         weights = f"dom{run.dom_weight:g}-bulk{run.bulk_weight:g}"
-        slug = f"{prefix.task}-{prefix.loss}-b{run.batch_size}-k{run.k}"
-        return f"{slug}-{weights}-seed{prefix.seed}-{record_hash(self)}"
+        setting = f"b{run.batch_size}-k{run.k}"
+        return f"{prefix.named}-{setting}-{weights}-seed{prefix.seed}-{record_hash(self)}"
 
 
 def record_hash(record: PrefixRecord | RunRecord | EdgeRecord) -> str:
@@ -165,11 +177,12 @@ def record_hash(record: PrefixRecord | RunRecord | EdgeRecord) -> str:
 
 
 def flat(record: RunRecord) -> dict[str, Any]:
-    """The record as one row of a table, model sizes and prefix spread out.
+    """The record as one row of a table, model sizes and prefix spread out, the optimizer in words.
 
     Settings that the run has a value of its own for are the run's.
     """
     row = {"run": record.id, "prefix": record.prefix.id, **asdict(record.prefix)}
     row.update({f"model_{name}": size for name, size in row.pop("sizes")})
+    row["optimizer"] = label(record.prefix.optimizer, row.pop("optimizer_options"))
     row.update({name: value for name, value in asdict(record).items() if name != "prefix"})
     return row

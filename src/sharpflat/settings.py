@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sharpflat.optimizers import Options, label, parse_optimizer
 from sharpflat.tasks.registry import DATASETS, LOSSES, count_parameters, look_up
 
 #: Settings that may change at the switch, so that a run branches from an unchanged prefix.
@@ -14,6 +15,7 @@ AFTER_SWITCH = ("learning_rate", "batch_size", "k", "refresh", "hessian_samples"
 RHYTHM = ("record_every", "eigen_every")
 #: What a task needs besides its data, model, k and losses; defaults may give it.
 NEEDED = (
+    "optimizer",
     "learning_rate",
     "batch_size",
     "hessian_samples",
@@ -27,6 +29,8 @@ NEEDED = (
     "switch.ema_decay",
     "switch.max_steps",
 )
+#: What a figure that varies the optimizer may say beside its options: each needs its own.
+BESIDE_OPTIONS = ("learning_rate", "switch")
 #: Step of a switch that waits for no alignment.
 SWITCH_STEP = "switch_step"
 
@@ -46,6 +50,8 @@ class Setting:
     model: str
     sizes: tuple[tuple[str, int], ...]
     loss: str
+    optimizer: str
+    optimizer_options: Options
     batch_size: int
     learning_rate: float
     k: int
@@ -118,45 +124,64 @@ def cells(values: Mapping[str, Any], where: str, request: Mapping[str, Any]) -> 
                     after = _setting(values, task, loss, merge(common, change))
                     changed_before = name not in AFTER_SWITCH
                     before = _setting(values, task, loss, change) if changed_before else default
-                    yield Cell(before=before, after=after, varied=name, value=value)
+                    shown = _optimizer_label(after) if name == "optimizer" else value
+                    yield Cell(before=before, after=after, varied=name, value=shown)
 
 
-def _change(task: Mapping[str, Any], name: str, value: Value) -> dict[str, Any]:
+def _change(task: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
     if name in task["sizes"]:
         return {"sizes": {name: value}}
+    if name == "optimizer":
+        given = {"name": value} if isinstance(value, str) else dict(value)
+        beside = {key: given.pop(key) for key in BESIDE_OPTIONS if key in given}
+        return {"optimizer": given, **beside}
     if name == SWITCH_STEP:
         return {"switch": {"alignment": None, "max_steps": value}}
     if name in AFTER_SWITCH:
         return {name: value}
-    allowed = ", ".join([*AFTER_SWITCH, SWITCH_STEP, *task["sizes"]])
+    allowed = ", ".join([*AFTER_SWITCH, "optimizer", SWITCH_STEP, *task["sizes"]])
     raise ConfigError(f"config: vary.{name} is unknown; allowed are {allowed}")
+
+
+def _without_optimizer(base: Mapping[str, Any], replacing: Mapping[str, Any]) -> dict[str, Any]:
+    """The base, without its optimizer where another follows: their options do not mix."""
+    return {key: value for key, value in base.items() if key != "optimizer" or key not in replacing}
+
+
+def _optimizer_label(setting: Setting) -> str:
+    return label(setting.optimizer, setting.optimizer_options)
 
 
 def _setting(
     values: Mapping[str, Any], task: str, loss: str, changes: Mapping[str, Any]
 ) -> Setting:
-    chosen = merge(values["defaults"], values["tasks"][task])
+    of_task = values["tasks"][task]
+    chosen = merge(_without_optimizer(values["defaults"], of_task), of_task)
     losses = chosen.pop("losses")
     if loss not in losses:
         raise ConfigError(
             f"config: loss {loss!r} is not among tasks.{task}.losses; "
             f"allowed are {', '.join(losses)}"
         )
-    chosen = merge(merge(chosen, losses[loss]), changes)
+    for replacing in (losses[loss], changes):
+        chosen = merge(_without_optimizer(chosen, replacing), replacing)
     where = f"config: tasks.{task}"
     _refuse_missing(chosen, where)
     try:
         dataset = look_up(DATASETS, chosen["dataset"], what="data set")
         look_up(LOSSES, loss, what="loss")
+        optimizer, optimizer_options = parse_optimizer(chosen["optimizer"])
         num_parameters = count_parameters(chosen["model"], dataset, chosen["sizes"])
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
-    everything = chosen["hessian_samples"] == "all"
-    samples = dataset.num_train if everything else chosen["hessian_samples"]
+    samples, batch_size = (
+        dataset.num_train if chosen[key] == "all" else chosen[key]
+        for key in ("hessian_samples", "batch_size")
+    )
     for key, value, largest, what in (
         ("k", chosen["k"], num_parameters, "parameters"),
         ("hessian_samples", samples, dataset.num_train, "training samples"),
-        ("batch_size", chosen["batch_size"], dataset.num_train, "training samples"),
+        ("batch_size", batch_size, dataset.num_train, "training samples"),
         ("tracking_samples", chosen["tracking_samples"], samples, "Hessian samples"),
     ):
         if isinstance(value, int) and value > largest:
@@ -173,7 +198,9 @@ def _setting(
         model=chosen["model"],
         sizes=tuple(sorted(chosen["sizes"].items())),
         loss=loss,
-        batch_size=chosen["batch_size"],
+        optimizer=optimizer,
+        optimizer_options=optimizer_options,
+        batch_size=batch_size,
         learning_rate=float(chosen["learning_rate"]),
         k=chosen["k"],
         hessian_samples=samples,

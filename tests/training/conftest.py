@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sharpflat.optimizers import parse_optimizer
 from sharpflat.records import PrefixRecord
 from sharpflat.tasks.prepare import prepare
 
@@ -26,6 +27,8 @@ def prefix_record() -> PrefixRecord:
         sizes=(("depth", 2), ("width", 8)),
         loss="mse",
         seed=0,
+        optimizer="sgd",
+        optimizer_options=parse_optimizer("sgd")[1],
         batch_size=50,
         learning_rate=0.02,
         k=3,

@@ -29,8 +29,13 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
 
 
 def test_epochs_are_shuffled_differently() -> None:
+    order = BatchOrder(100, 50, seed=0)
+    assert order.indices(0).tolist() != order.indices(2).tolist()
+
+
+def test_a_batch_of_all_samples_has_them_in_order() -> None:
     order = BatchOrder(100, 100, seed=0)
-    assert order.indices(0).tolist() != order.indices(1).tolist()
+    assert order.indices(0).tolist() == order.indices(1).tolist() == list(range(100))
 
 
 def test_streams_of_a_seed_differ_and_are_the_same_everywhere() -> None:

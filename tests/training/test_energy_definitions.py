@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 from training.dense import Dense, descending_eigenpairs
 
+from sharpflat.optimizers import parse_optimizer
 from sharpflat.records import PrefixRecord
 from sharpflat.tasks.data import load
 from sharpflat.training.energy import energy_at
@@ -33,6 +34,8 @@ def measured(request: pytest.FixtureRequest, digits: Path) -> Measured:
         sizes=(("depth", 2), ("width", 4)),
         loss=request.param,
         seed=0,
+        optimizer="sgd",
+        optimizer_options=parse_optimizer("sgd")[1],
         batch_size=50,
         learning_rate=0.1,
         k=K,

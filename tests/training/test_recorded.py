@@ -15,6 +15,7 @@ from torch import Tensor
 from training.dense import Dense, descending_eigenpairs
 
 from sharpflat.curvature import DominantSubspace, EigenResult, HessianOperator
+from sharpflat.optimizers import parse_optimizer
 from sharpflat.records import PrefixRecord
 from sharpflat.tasks.data import load
 from sharpflat.training.checkpoints import read_checkpoint
@@ -31,6 +32,8 @@ RECORD = PrefixRecord(
     sizes=(("depth", 2), ("width", 8)),
     loss="cross_entropy",
     seed=0,
+    optimizer="sgd",
+    optimizer_options=parse_optimizer("sgd")[1],
     batch_size=50,
     learning_rate=0.3,
     k=9,
@@ -169,6 +172,7 @@ DEFINITIONS: dict[str, tuple[Callable[[Recorded], float], float]] = {
     "test_accuracy": (lambda at: at.test.accuracy, 1e-7),
     "alignment": (lambda at: _alignment(at, at.train.gradient), 1e-4),
     "batch_alignment": (lambda at: _alignment(at, at.batch.gradient), 1e-4),
+    "update_alignment": (lambda at: _alignment(at, at.batch.gradient), 1e-4),  # of SGD's update
     "alignment_ema": (_average, 1e-4),
     "gradient_norm": (lambda at: at.train.gradient.norm().item(), 1e-4),
     "dominant_gradient_norm": (lambda at: at.dominant_part(at.train.gradient).norm().item(), 1e-4),

@@ -10,7 +10,8 @@ class BatchOrder:
     """Batches drawn by shuffled epochs [Song et al.]; the last of an epoch may be smaller.
 
     The batch of a step depends on the seed and the step alone: two methods that go on from one
-    checkpoint meet the same batches, whatever happened in between.
+    checkpoint meet the same batches, whatever happened in between. A batch of all samples has
+    them in the order of the data, so that every step sums alike.
 
     Args:
         num_samples: Samples in the training subset.
@@ -28,6 +29,8 @@ class BatchOrder:
 
     def indices(self, step: int) -> Tensor:
         """Indices of the samples of a step's batch, int64 ``(B,)``."""
+        if self.batches_per_epoch == 1:
+            return torch.arange(self.num_samples)
         epoch, position = divmod(step, self.batches_per_epoch)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(self.seed + epoch)

@@ -17,10 +17,12 @@ from tqdm import tqdm
 
 from sharpflat.curvature import DominantSubspace, NonFiniteProductError
 from sharpflat.optim import ProjectedOptimizer
+from sharpflat.optimizers import is_plain_sgd
 from sharpflat.records import PrefixRecord
 from sharpflat.training.alarms import Action, Alarms
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
-from sharpflat.training.measure import measure_eigenspace, measure_losses
+from sharpflat.training.measure import measure_eigenspace, measure_losses, measure_update
+from sharpflat.training.optimizers import load_states, reevaluates
 from sharpflat.training.recorder import Trajectory
 from sharpflat.training.state import TrainingState
 
@@ -36,6 +38,7 @@ class Progress:
     initial_loss: float = math.inf  # training loss at initialisation
     status: str = "finished"  # or "diverged"
     seconds: float = 0.0
+    update_matvecs: int = 0  # products with the Hessian that the optimizer's update sees
     alarms: dict[str, dict[str, float]] = field(default_factory=dict)  # what sounded
     trajectory: Trajectory = field(default_factory=Trajectory)
     snapshots: dict[int, Tensor] = field(default_factory=dict)
@@ -47,7 +50,7 @@ class Stretch:
 
     Attributes:
         state: Model, data, batches and curvature.
-        optimizer: Takes the steps.
+        optimizer: Takes the steps, projected or not.
         measuring: Measures the alignment; shared with the optimizer, or its own.
         record: Rhythm of the records, the switch and divergence.
         stop: Last step, measured and not taken.
@@ -62,7 +65,7 @@ class Stretch:
     """
 
     state: TrainingState
-    optimizer: torch.optim.Optimizer | ProjectedOptimizer
+    optimizer: ProjectedOptimizer
     measuring: DominantSubspace
     record: PrefixRecord
     stop: int
@@ -94,10 +97,7 @@ class Stretch:
     def _step(self, progress: Progress) -> bool:
         """Measure where a record is due, then move; returns whether the stretch ends here."""
         step = progress.step
-        self.optimizer.zero_grad()
-        loss = self.state.batch_loss(step)
-        loss.backward()  # type: ignore[no-untyped-call]
-        row: dict[str, float] = {"step": step, "batch_loss": loss.item()}
+        row: dict[str, float] = {"step": step, "batch_loss": self._differentiate(step)}
         last = step == self.stop
         try:
             if not math.isfinite(row["batch_loss"]):
@@ -124,6 +124,19 @@ class Stretch:
             return True
         return last
 
+    def _differentiate(self, step: int) -> float:
+        """Loss of a step's mini-batch at the parameters of the moment; leaves its gradient."""
+        self.optimizer.zero_grad()
+        loss = self.state.batch_loss(step)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    def _closure(self, step: int) -> Callable[[], float] | None:
+        """For a base optimizer that takes the gradient elsewhere too; the others have it."""
+        if reevaluates(self.optimizer.base_optimizers):
+            return lambda: self._differentiate(step)
+        return None
+
     def _due(self, step: int, rhythm: int) -> bool:
         return (step - self.start.step) % rhythm == 0
 
@@ -136,7 +149,21 @@ class Stretch:
             )
             average = self._average(progress, row["alignment"])
             progress.alignment_ema = row["alignment_ema"] = average
-        row["num_matvecs"] = sum(subspace.num_matvecs for subspace in self.subspaces())
+            row |= self._measure_update(progress, batch_alignment=row["batch_alignment"])
+        tracking = sum(subspace.num_matvecs for subspace in self.subspaces())
+        row["num_matvecs"] = tracking + progress.update_matvecs
+        return row
+
+    def _measure_update(self, progress: Progress, *, batch_alignment: float) -> dict[str, float]:
+        if is_plain_sgd(self.record.optimizer, self.record.optimizer_options):
+            return {"update_alignment": batch_alignment}
+        row, matvecs = measure_update(
+            self.measuring,
+            self.optimizer.base_optimizers,
+            closure=self._closure(progress.step),
+            tolerance=self.record.tolerance,
+        )
+        progress.update_matvecs += matvecs
         return row
 
     def _alarms(self, progress: Progress) -> Alarms:
@@ -144,8 +171,8 @@ class Stretch:
         return Alarms(actions=self.alarms, tolerance=tolerance, found=progress.alarms)
 
     def _take_step(self, progress: Progress) -> None:
-        self.optimizer.step()
-        if isinstance(self.optimizer, ProjectedOptimizer) and self.optimizer.projects:
+        self.optimizer.step(self._closure(progress.step))
+        if self.optimizer.projects:
             subspace = self.optimizer.subspace
             if not isinstance(subspace.refresh_policy, int):  # a fixed interval accepts any error
                 self._alarms(progress).check_step(progress.step, subspace.error_estimate)
@@ -169,16 +196,13 @@ class Stretch:
 
     def subspaces(self) -> list[DominantSubspace]:
         """Those whose state the next step depends on, each once."""
-        used = [self.measuring]
-        if isinstance(self.optimizer, ProjectedOptimizer):
-            used.append(self.optimizer.subspace)
-        return list(dict.fromkeys(used))
+        return list(dict.fromkeys([self.measuring, self.optimizer.subspace]))
 
     def _checkpoint(self, progress: Progress) -> None:
         values = {
             "key": self.key,
             "model": self.state.model.state_dict(),
-            "optimizer": _base(self.optimizer).state_dict(),
+            "optimizers": [base.state_dict() for base in self.optimizer.base_optimizers],
             "subspaces": [subspace.state_dict() for subspace in self.subspaces()],
             "progress": vars(progress) | {"trajectory": progress.trajectory.rows},
         }
@@ -198,18 +222,12 @@ class Stretch:
             self.resume.replace(aside)
             return None
         self.state.model.load_state_dict(values["model"])
-        _base(self.optimizer).load_state_dict(values["optimizer"])
+        load_states(self.optimizer.base_optimizers, values["optimizers"])
         for subspace, state in zip(self.subspaces(), values["subspaces"], strict=True):
             subspace.load_state_dict(state)
         progress: dict[str, Any] = values["progress"]
         logger.info("%s: goes on from step %d", self.label, progress["step"])
         return Progress(**progress | {"trajectory": Trajectory(progress["trajectory"])})
-
-
-def _base(optimizer: torch.optim.Optimizer | ProjectedOptimizer) -> torch.optim.Optimizer:
-    if isinstance(optimizer, ProjectedOptimizer):
-        return optimizer.base_optimizer
-    return optimizer
 
 
 def _gradient(state: TrainingState) -> Tensor:

@@ -6,11 +6,19 @@ Losses have a rhythm of their own: they cost two passes over the samples, the ei
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sharpflat.curvature import DominantSubspace, NonFiniteProductError
+from sharpflat.curvature import (
+    DominantSubspace,
+    NonFiniteProductError,
+    PreconditionedOperator,
+    top_eigenpairs,
+)
+from sharpflat.training.optimizers import next_update
 from sharpflat.training.state import TrainingState
 
 
@@ -82,3 +90,45 @@ def measure_eigenspace(
         "orthogonality": orthogonality(subspace.basis),
         "eigen_converged": int(pairs.converged),
     }
+
+
+def measure_update(
+    subspace: DominantSubspace,
+    optimizers: Sequence[torch.optim.Optimizer],
+    *,
+    closure: Callable[[], Any] | None,
+    tolerance: float,
+) -> tuple[dict[str, float], int]:
+    """The columns of such a row that are of the base optimizer's own, whole update.
+
+    Args:
+        subspace: Converged at the parameters of the moment.
+        optimizers: Base optimizers, with the mini-batch's gradient; no step is taken.
+        closure: Of one that needs it.
+        tolerance: Accepted sine of the angle to the preconditioned Hessian's first eigenvector.
+
+    Returns:
+        ``update_alignment``, χ_k of the update; for Adam, AdamW and RMSProp also
+        ``preconditioned_eigenvalue_1``, λ_1 of ``D^{-1/2} H D^{-1/2}`` with ``D = √v + ε`` of this
+        update, which is stable below 2/η. With them the products that these took.
+
+    Raises:
+        NonFiniteProductError: The parameters have diverged.
+    """
+    operator = subspace.operator
+    update, diagonal = next_update(optimizers, operator.parameters, closure)
+    for what, vector in (("update", update), ("root of second moments", diagonal)):
+        if vector is not None and not bool(vector.isfinite().all()):
+            raise NonFiniteProductError(f"the optimizer's {what} is not finite")
+    row = {"update_alignment": subspace.alignment(update)}
+    if diagonal is None:
+        return row, 0
+    # A start at no cost: where D is the same for all, this is the eigenvector.
+    first = diagonal.sqrt()[:, None] * subspace.basis[:, :1]
+    pairs = top_eigenpairs(
+        PreconditionedOperator(operator, diagonal),
+        1,
+        tol=tolerance,
+        initial=first / torch.linalg.vector_norm(first),
+    )
+    return row | {"preconditioned_eigenvalue_1": pairs.eigenvalues[0].item()}, pairs.num_matvecs

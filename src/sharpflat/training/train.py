@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,12 +11,14 @@ from typing import Any
 
 import torch
 
+from sharpflat.curvature import DominantSubspace
 from sharpflat.optim import ProjectedOptimizer
 from sharpflat.records import PrefixRecord, RunRecord
 from sharpflat.tasks.data import Dataset
 from sharpflat.training.alarms import ALARMS, Action
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from sharpflat.training.loop import Progress, Stretch
+from sharpflat.training.optimizers import base_optimizers, load_states
 from sharpflat.training.provenance import data_origin, provenance
 from sharpflat.training.randomness import STREAMS, stream_seed
 from sharpflat.training.recorder import write_json
@@ -54,7 +55,7 @@ def train_prefix(
     device: torch.device,
     keeping: Keeping | None = None,
 ) -> None:
-    """Train with SGD from initialisation to the switch.
+    """Train with the base optimizer from initialisation to the switch.
 
     The switch comes at the first record of the eigenspace at which the moving average of the full
     gradient's alignment passes the threshold [Song et al.], and at ``switch_max_steps`` at the
@@ -74,7 +75,7 @@ def train_prefix(
     measuring = subspace_of(state, record, refresh="adaptive")
     stretch = Stretch(
         state=state,
-        optimizer=torch.optim.SGD(state.hessian.parameters, lr=record.learning_rate),
+        optimizer=_optimizer(state, record, measuring, dom_weight=1.0, bulk_weight=1.0),
         measuring=measuring,
         record=record,
         start=Progress(step=0),
@@ -92,6 +93,7 @@ def train_prefix(
     checkpoint = {
         "prefix": record.id,
         "model": state.model.state_dict(),
+        "optimizers": [base.state_dict() for base in stretch.optimizer.base_optimizers],
         **{name: getattr(progress, name) for name in CARRIED_OVER},
     }
     write_checkpoint(folder / CHECKPOINT, checkpoint)
@@ -100,7 +102,7 @@ def train_prefix(
         "record": asdict(record),
         "switch_step": progress.step,
         "switch_reason": "alignment" if aligned else "max_steps",
-        **_products(stretch),
+        **_products(stretch, progress),
         **_summary(progress, state, data, record.seed, device),
     }
     _write(folder, progress, summary, keeping)
@@ -141,15 +143,14 @@ def train_run(
     # are projected on, so the measurement then has a subspace of its own.
     fixed_interval = isinstance(record.refresh, int)
     measuring = subspace_of(state, settings, refresh="adaptive") if fixed_interval else subspace
+    optimizer = _optimizer(
+        state, settings, subspace, dom_weight=record.dom_weight, bulk_weight=record.bulk_weight
+    )
+    load_states(optimizer.base_optimizers, checkpoint["optimizers"])
     start: int = checkpoint["step"]
     stretch = Stretch(
         state=state,
-        optimizer=ProjectedOptimizer(
-            torch.optim.SGD(state.hessian.parameters, lr=settings.learning_rate),
-            subspace,
-            dom_weight=record.dom_weight,
-            bulk_weight=record.bulk_weight,
-        ),
+        optimizer=optimizer,
         measuring=measuring,
         record=settings,
         start=Progress(**{name: checkpoint[name] for name in CARRIED_OVER}),
@@ -168,10 +169,27 @@ def train_run(
         "prefix": prefix.id,
         "record": asdict(record),
         "switch_step": start,
-        **_products(stretch),
+        **_products(stretch, progress),
         **_summary(progress, state, data, prefix.seed, device),
     }
     _write(folder, progress, summary, keeping)
+
+
+def _optimizer(
+    state: TrainingState,
+    settings: PrefixRecord,
+    subspace: DominantSubspace,
+    *,
+    dom_weight: float,
+    bulk_weight: float,
+) -> ProjectedOptimizer:
+    bases = base_optimizers(
+        settings.optimizer,
+        settings.optimizer_options,
+        state.hessian.parameters,
+        learning_rate=settings.learning_rate,
+    )
+    return ProjectedOptimizer(bases, subspace, dom_weight=dom_weight, bulk_weight=bulk_weight)
 
 
 def _evenly(start: int, stop: int, count: int) -> frozenset[int]:
@@ -189,12 +207,13 @@ def _key(name: str, state: TrainingState, device: torch.device) -> str:
     return f"{name} {state.code} {state.dataset.fingerprint} {device.type}"
 
 
-def _products(stretch: Stretch) -> dict[str, float]:
+def _products(stretch: Stretch, progress: Progress) -> dict[str, float]:
     """Products over all of the Hessian's samples, and with them those over fewer by their share."""
-    subspaces = stretch.subspaces()
-    products: dict[str, float] = {"num_matvecs": sum(found.num_matvecs for found in subspaces)}
-    equivalent = sum(getattr(found, "equivalent_matvecs", math.nan) for found in subspaces)
-    return products if math.isnan(equivalent) else products | {"equivalent_matvecs": equivalent}
+    subspaces, more = stretch.subspaces(), progress.update_matvecs
+    return {
+        "num_matvecs": sum(found.num_matvecs for found in subspaces) + more,
+        "equivalent_matvecs": sum(found.equivalent_matvecs for found in subspaces) + more,
+    }
 
 
 def _summary(
