@@ -11,7 +11,8 @@ from faults.configs import REFUSED, task
 
 from sharpflat.config import TIERS, parse_config, read_resolved, read_tier
 from sharpflat.settings import ConfigError
-from sharpflat.tasks.registry import DATASETS, count_parameters
+from sharpflat.tasks.models import count_parameters
+from sharpflat.tasks.registry import DATASETS
 
 ROOT = Path(__file__).parents[1]
 

@@ -42,7 +42,7 @@ class PrefixRecord:
     task: str
     dataset: str
     model: str
-    sizes: tuple[tuple[str, int], ...]
+    sizes: tuple[tuple[str, int | str], ...]
     loss: str
     seed: int
     batch_size: int

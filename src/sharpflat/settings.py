@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sharpflat.tasks.registry import DATASETS, LOSSES, count_parameters, look_up
+from sharpflat.tasks.registry import DATASETS, LOSSES, check_model, look_up
 
 #: Settings that may change at the switch, so that a run branches from an unchanged prefix.
 AFTER_SWITCH = ("learning_rate", "batch_size", "k", "refresh", "hessian_samples")
@@ -44,7 +44,7 @@ class Setting:
     task: str
     dataset: str
     model: str
-    sizes: tuple[tuple[str, int], ...]
+    sizes: tuple[tuple[str, int | str], ...]
     loss: str
     batch_size: int
     learning_rate: float
@@ -148,13 +148,12 @@ def _setting(
     try:
         dataset = look_up(DATASETS, chosen["dataset"], what="data set")
         look_up(LOSSES, loss, what="loss")
-        num_parameters = count_parameters(chosen["model"], dataset, chosen["sizes"])
+        check_model(chosen["model"], dataset, chosen["sizes"])
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
     everything = chosen["hessian_samples"] == "all"
     samples = dataset.num_train if everything else chosen["hessian_samples"]
     for key, value, largest, what in (
-        ("k", chosen["k"], num_parameters, "parameters"),
         ("hessian_samples", samples, dataset.num_train, "training samples"),
         ("batch_size", chosen["batch_size"], dataset.num_train, "training samples"),
         ("tracking_samples", chosen["tracking_samples"], samples, "Hessian samples"),
