@@ -44,7 +44,8 @@ def test_the_laptop_tier_has_the_seeds_that_its_intervals_need() -> None:
     """At least eight on MNIST and five on the other tasks, in every figure."""
     config = read_tier("laptop", ROOT)
     seeds = {task: len(config.seeds_of(task)) for task in config.raw["tasks"]}
-    assert seeds == {"mnist_mlp": 8, "cifar10_cnn": 5, "sst2_transformer": 5}
+    assert {"mnist_mlp", "cifar10_cnn", "sst2_transformer"} <= set(seeds)
+    assert seeds == {task: 8 if task.startswith("mnist") else 5 for task in seeds}
 
 
 @pytest.mark.parametrize("tier", TIERS)

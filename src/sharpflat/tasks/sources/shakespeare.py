@@ -24,7 +24,11 @@ def shakespeare(name: str, entry: DatasetEntry, *, mirror: Path | None) -> Prepa
     the one before it ends; its targets are its characters and the next, without the first.
     """
     length, count = entry.input_shape[0], entry.num_train + entry.num_test
-    text = "\n\n".join(plain_text(play.read_text(encoding="utf-8")) for play in play_files(name))
+    text = ""
+    for play in play_files(name):
+        if len(text) > count * length:
+            break
+        text += plain_text(play.read_text(encoding="utf-8")) + "\n\n"
     if len(text) <= count * length:
         raise DataError(
             f"data set {name!r}: the plays have {len(text):,} characters, not the "
