@@ -11,7 +11,8 @@ from faults.configs import REFUSED, task
 
 from sharpflat.config import TIERS, parse_config, read_resolved, read_tier
 from sharpflat.settings import ConfigError
-from sharpflat.tasks.registry import DATASETS, count_parameters
+from sharpflat.tasks.models import count_parameters
+from sharpflat.tasks.registry import DATASETS
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,7 +44,8 @@ def test_the_laptop_tier_has_the_seeds_that_its_intervals_need() -> None:
     """At least eight on MNIST and five on the other tasks, in every figure."""
     config = read_tier("laptop", ROOT)
     seeds = {task: len(config.seeds_of(task)) for task in config.raw["tasks"]}
-    assert seeds == {"mnist_mlp": 8, "cifar10_cnn": 5, "sst2_transformer": 5}
+    assert {"mnist_mlp", "cifar10_cnn", "sst2_transformer"} <= set(seeds)
+    assert seeds == {task: 8 if task.startswith("mnist") else 5 for task in seeds}
 
 
 @pytest.mark.parametrize("tier", TIERS)

@@ -48,7 +48,7 @@ def test_the_smoke_tier_has_a_complete_dag(checkout: Path) -> None:
 def test_a_figure_that_is_asked_for_trains_its_runs_alone(checkout: Path, figure: str) -> None:
     output = snakemake(checkout, figure, "--dry-run", "--config", "tier=smoke")
     jobs = jobs_of(output)
-    assert jobs[figure] == jobs["figure"] == jobs["table"] == 1
+    assert jobs[figure] == jobs["figure"] == jobs["table"] == jobs["plan"] == 1
     study = read_tier("smoke", ROOT)
     shown = [run.record for run in figure_runs(study, study.figures[figure])]
     for folder, expected in (

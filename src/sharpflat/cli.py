@@ -1,6 +1,6 @@
 """Every step of the workflow as a command; ``python -m sharpflat run`` takes them all in turn.
 
-Each command imports only what it needs: planning and plotting never load torch, and training needs
+Each command imports only what it needs: tables and plotting never load torch, and training needs
 neither Snakemake nor a plotting library.
 """
 
@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--mirror", type=Path, help="folder with the canonical files")
     data.set_defaults(command=_data)
 
-    plan = commands.add_parser("plan", help="list the runs of a resolved configuration")
+    plan = commands.add_parser(
+        "plan", help="check a resolved configuration's models and list its runs"
+    )
     plan.add_argument("config", type=Path)
     plan.add_argument("path", type=Path)
     plan.set_defaults(command=_plan)
@@ -134,9 +136,12 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
+    from sharpflat.model_sizes import check_model_sizes
     from sharpflat.plan import runs_csv
 
-    write_whole(options.path, runs_csv(read_resolved(options.config, ROOT)).encode())
+    config = read_resolved(options.config, ROOT)
+    check_model_sizes(config)
+    write_whole(options.path, runs_csv(config).encode())
 
 
 def _prefix(options: argparse.Namespace) -> None:

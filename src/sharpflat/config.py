@@ -12,7 +12,7 @@ import jsonschema
 import yaml
 
 from sharpflat.methods import Method, parse_method
-from sharpflat.settings import Cell, ConfigError, Setting, cells, merge
+from sharpflat.settings import SWITCH_STEP, Cell, ConfigError, Setting, cells, merge
 
 TIERS = ("smoke", "laptop", "paper")
 SCHEMA_PATH = Path("workflow/schemas/config.schema.yaml")
@@ -206,11 +206,14 @@ def _read_mapping(path: Path, parse: Callable[[str], Any]) -> Mapping[str, Any]:
 
 def _check_varied(values: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Hold the values that figures vary to what the schema allows of the settings themselves."""
-    positive = {"type": "integer", "minimum": 1}
+    size = settings["sizes"]["additionalProperties"]
+    others = {SWITCH_STEP: settings["switch"]["properties"]["max_steps"]}
     for figure, request in values["figures"].items():
         for name, candidates in request.get("vary", {}).items():
             for position, value in enumerate(candidates):
-                validator = jsonschema.Draft202012Validator(settings.get(name, positive))
+                validator = jsonschema.Draft202012Validator(
+                    settings.get(name, others.get(name, size))
+                )
                 for error in validator.iter_errors(value):
                     error.path.extendleft([position, name, "vary", figure, "figures"])
                     raise ConfigError(_explain(error))

@@ -207,14 +207,17 @@ def _random_samples(
     entry: DatasetEntry, count: int, device: torch.device
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     generator = torch.Generator().manual_seed(0)
-    targets = torch.arange(count, device=device) % entry.num_classes
+    shape = (count, *entry.target_shape)
+    targets = torch.randint(entry.num_classes, shape, generator=generator).to(device)
     if entry.vocabulary_size is None:
         values = torch.randn(count, *entry.input_shape, generator=generator).to(device)
-        if entry.kind == "image":
+        if entry.kind in ("image", "tabular"):
             return (values,), targets
         return (values, torch.ones(values.shape[:2], dtype=torch.bool, device=device)), targets
     (longest,) = entry.input_shape
     tokens = torch.randint(entry.vocabulary_size, (count, longest), generator=generator)
+    if entry.kind == "language":
+        return (tokens.to(device),), targets
     # Of all lengths, a fifth of the longest on average as in SST-2.
     shares = 0.6 * torch.rand(count, 1, generator=generator).square()
     mask = torch.arange(longest) < (shares * longest).clamp_min(1)

@@ -46,7 +46,7 @@ class PrefixRecord:
     task: str
     dataset: str
     model: str
-    sizes: tuple[tuple[str, int], ...]
+    sizes: tuple[tuple[str, int | str], ...]
     loss: str
     seed: int
     optimizer: str

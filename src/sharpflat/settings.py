@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sharpflat.optimizers import Options, label, parse_optimizer
-from sharpflat.tasks.registry import DATASETS, LOSSES, count_parameters, look_up
+from sharpflat.tasks.registry import DATASETS, LOSSES, check_model, look_up
 
 #: Settings that may change at the switch, so that a run branches from an unchanged prefix.
 AFTER_SWITCH = ("learning_rate", "batch_size", "k", "refresh", "hessian_samples")
@@ -48,7 +48,7 @@ class Setting:
     task: str
     dataset: str
     model: str
-    sizes: tuple[tuple[str, int], ...]
+    sizes: tuple[tuple[str, int | str], ...]
     loss: str
     optimizer: str
     optimizer_options: Options
@@ -170,8 +170,8 @@ def _setting(
     try:
         dataset = look_up(DATASETS, chosen["dataset"], what="data set")
         look_up(LOSSES, loss, what="loss")
+        check_model(chosen["model"], dataset, chosen["sizes"])
         optimizer, optimizer_options = parse_optimizer(chosen["optimizer"])
-        num_parameters = count_parameters(chosen["model"], dataset, chosen["sizes"])
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
     samples, batch_size = (
@@ -179,7 +179,6 @@ def _setting(
         for key in ("hessian_samples", "batch_size")
     )
     for key, value, largest, what in (
-        ("k", chosen["k"], num_parameters, "parameters"),
         ("hessian_samples", samples, dataset.num_train, "training samples"),
         ("batch_size", batch_size, dataset.num_train, "training samples"),
         ("tracking_samples", chosen["tracking_samples"], samples, "Hessian samples"),

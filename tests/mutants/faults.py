@@ -16,8 +16,9 @@ STATE, MEASURE, LOOP = (f"{PACKAGE}/training/{name}.py" for name in ("state", "m
 TRAIN, BATCHES, RUN_ENERGY = (
     f"{PACKAGE}/training/{name}.py" for name in ("train", "batches", "energy")
 )
-MLP, CNN, TRANSFORMER = (
-    f"{PACKAGE}/tasks/models/{name}.py" for name in ("mlp", "cnn", "transformer")
+MLP, CNN, RESNET, VIT, TRANSFORMER, GPT, ENCODER = (
+    f"{PACKAGE}/tasks/models/{name}.py"
+    for name in ("mlp", "cnn", "resnet", "vit", "transformer", "gpt", "encoder")
 )
 DATA, LOSSES = f"{PACKAGE}/tasks/data.py", f"{PACKAGE}/tasks/losses.py"
 OPERATORS, SUBSPACE, ENERGY = (
@@ -99,9 +100,9 @@ SURVIVED_ONCE = (
         (f"{REFERENCE}cnn",),
     ),
     Fault(
-        "an MLP without tanh",
+        "an MLP without its activation",
         MLP,
-        "nn.Linear(fan_in, fan_out), nn.Tanh()]",
+        "nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]",
         "nn.Linear(fan_in, fan_out)]",
         (f"{REFERENCE}mlp",),
     ),
@@ -115,20 +116,20 @@ SURVIVED_ONCE = (
     Fault(
         "a Transformer that normalises before its blocks",
         TRANSFORMER,
-        "batch_first=True,",
-        "batch_first=True, norm_first=True,",
+        "norm_first=False",
+        "norm_first=True",
         (f"{REFERENCE}transformer",),
     ),
     Fault(
         "a Transformer of one head",
-        TRANSFORMER,
-        "                heads,\n",
-        "                1,\n",
+        ENCODER,
+        "            heads,\n",
+        "            1,\n",
         (f"{REFERENCE}transformer",),
     ),
     Fault(
         "a Transformer with ReLU",
-        TRANSFORMER,
+        ENCODER,
         'activation="gelu"',
         'activation="relu"',
         (f"{REFERENCE}transformer",),
@@ -200,17 +201,52 @@ TASKS = (
         (f"{REFERENCE}transformer",),
     ),
     Fault(
+        "characters see those that follow",
+        GPT,
+        "src_mask=self.future[:length, :length]",
+        "src_mask=None",
+        (f"{REFERENCE}gpt", "tests/tasks/test_models.py::test_no_character_sees_one_that_follows"),
+    ),
+    Fault(
+        "patches without positions",
+        VIT,
+        ".transpose(1, 2) + self.positions",
+        ".transpose(1, 2)",
+        (f"{REFERENCE}vit",),
+    ),
+    Fault(
+        "a residual block without its skip",
+        RESNET,
+        "self.skip(x) + self.residual(x)",
+        "self.residual(x)",
+        (f"{REFERENCE}resnet",),
+    ),
+    Fault(
+        "a character is its own target",
+        f"{PACKAGE}/tasks/sources/shakespeare.py",
+        "tokens[1:].reshape",
+        "tokens[:-1].reshape",
+        ("tests/tasks/sources/test_shakespeare.py::test_targets_are_the_characters_that_follow",),
+    ),
+    Fault(
+        "a k of more than the parameters is planned",
+        f"{PACKAGE}/model_sizes.py",
+        "setting.k > counts[key]",
+        "setting.k > 10 * counts[key]",
+        ("tests/test_model_sizes.py::test_k_may_be_as_large_as_the_model",),
+    ),
+    Fault(
         "squared error is a mean over classes",
         LOSSES,
-        ".square().sum(dim=1).mean()",
-        ".square().mean(dim=1).mean()",
+        ".square().sum(dim=-1).mean()",
+        ".square().mean(dim=-1).mean()",
         ("tests/tasks/test_losses.py::test_mse_is_summed_over_classes_and_averaged_over_samples",),
     ),
     Fault(
         "cross-entropy is a sum over samples",
         LOSSES,
-        "functional.cross_entropy(outputs, targets)",
-        'functional.cross_entropy(outputs, targets, reduction="sum")',
+        "targets.flatten())",
+        'targets.flatten(), reduction="sum")',
         ("tests/tasks/test_losses.py::test_cross_entropy_is_the_mean_of_minus_log_probabilities",),
     ),
     Fault(
@@ -375,8 +411,8 @@ TRAINING = (
     Fault(
         "the test accuracy is that of another class",
         STATE,
-        "outputs.argmax(dim=1) == targets",
-        "outputs.argmin(dim=1) == targets",
+        "outputs.argmax(dim=-1) == targets",
+        "outputs.argmin(dim=-1) == targets",
         (COLUMN,),
     ),
     Fault(

@@ -97,13 +97,20 @@ def tiny_dataset() -> Callable[[str], DatasetEntry]:
     """Entries of small data sets by kind, for models that are built but never trained."""
 
     def entry(kind: str) -> DatasetEntry:
-        source = {"image": "mnist5k", "sequence": "digits_rows", "text": "sst2_1k"}[kind]
-        shapes = {"image": (2, 8, 9), "sequence": (7, 3), "text": (7,)}
+        source, shape = {
+            "image": ("mnist5k", (2, 8, 9)),
+            "tabular": ("breast_cancer", (4,)),
+            "sequence": ("digits_rows", (7, 3)),
+            "text": ("sst2_1k", (7,)),
+            "language": ("shakespeare5k", (5,)),
+        }[kind]
+        scale = {} if kind in ("text", "language") else {"mean": (0.0,), "std": (1.0,)}
         return replace(
             DATASETS[source],
-            input_shape=shapes[kind],
+            input_shape=shape,
             num_classes=3,
-            vocabulary_size=11 if kind == "text" else None,
+            vocabulary_size={"text": 11, "language": 3}.get(kind),
+            **scale,
         )
 
     return entry

@@ -136,6 +136,34 @@ def test_wrong_tokens_are_refused(
     assert "data set 'made_up'" in str(caught.value)
 
 
+def test_a_language_has_a_label_at_every_position_and_no_padding() -> None:
+    """Oracle: arrays made wrong in one way each; token 0 may stand anywhere."""
+    entry = replace(
+        DATASETS["shakespeare5k"],
+        input_shape=(3,),
+        num_train=2,
+        num_test=1,
+        num_classes=4,
+        vocabulary_size=4,
+        fingerprints={},
+    )
+    arrays = {
+        "tokens_train": np.array([[0, 1, 0], [3, 0, 2]], np.int32),
+        "y_train": np.array([[1, 0, 3], [0, 2, 1]], np.uint8),
+        "tokens_test": np.array([[1, 0, 0]], np.int32),
+        "y_test": np.array([[0, 0, 1]], np.uint8),
+        "vocabulary": np.array(list("abcd")),
+    }
+    check_arrays("made_up", entry, arrays)
+    for key, value, message in (
+        ("y_train", np.array([1, 0], np.uint8), r"y_train has shape \(2,\).*\(2, 3\)"),
+        ("y_test", np.array([[0, 0, 4]], np.uint8), "a label 4; expected labels from 0 to 3"),
+        ("tokens_test", np.array([[1, 0, 4]], np.int32), "ids from 0 to 4; expected 0 to 3"),
+    ):
+        with pytest.raises(DataError, match=message):
+            check_arrays("made_up", entry, {**arrays, key: value})
+
+
 def test_wrong_images_are_refused(images: Arrays) -> None:
     """Oracle: arrays made wrong in one way each."""
     entry = DATASETS["mnist5k"]

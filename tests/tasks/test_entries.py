@@ -33,6 +33,8 @@ TEXT = {name: value for name, value in GRAY.items() if name not in ("mean", "std
     "input_shape": (4,),
     "vocabulary_size": 9,
 }
+TABLE = GRAY | {"kind": "tabular", "input_shape": (3,)}
+LANGUAGE = TEXT | {"kind": "language", "num_classes": 9}
 
 
 @pytest.mark.parametrize(
@@ -48,11 +50,16 @@ TEXT = {name: value for name, value in GRAY.items() if name not in ("mean", "std
         (GRAY, {"std": (0.0,)}, r"std is \(0.0,\); every number must be above 0"),
         (GRAY, {"mean": (math.nan,)}, r"mean is \(nan,\); every number must be finite"),
         (GRAY, {"input_shape": (4, 4)}, r"give image data \(channels, height, width\)"),
-        (GRAY, {"kind": "images"}, "kind is 'images'; use one of image, sequence, text"),
+        (GRAY, {"kind": "images"}, "kind is 'images'; use one of image, tabular, seq"),
         (GRAY, {"num_test": 0}, "num_test is 0; it must be at least 1"),
         (GRAY, {"vocabulary_size": 9}, "vocabulary_size is 9; image data have none"),
         (ROWS, {"mean": (0.1, 0.2)}, "give sequence data a tuple of 3, one a feature"),
         (ROWS, {"max_value": None}, "max_value is None"),
+        (TABLE, {"mean": (0.1, 0.2)}, "give tabular data a tuple of 3, one a feature"),
+        (TABLE, {"input_shape": (3, 2)}, r"input_shape is .*; give tabular data \(features\)"),
+        (LANGUAGE, {"num_classes": 2}, "num_classes is 2; each of the 9 tokens is a class"),
+        (LANGUAGE, {"vocabulary_size": None}, "give language data the number of its token ids"),
+        (LANGUAGE, {"std": (0.5,)}, "std is .*token ids are not normalised: leave it out"),
         (TEXT, {"vocabulary_size": None}, "vocabulary_size is None; give text data the number"),
         (TEXT, {"mean": (0.5,)}, "mean is .*token ids are not normalised: leave it out"),
         (TEXT, {"max_value": 255.0}, "max_value is 255.0; token ids are not normalised"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sharpflat.tasks.losses import cross_entropy, load_loss, mse
+from sharpflat.tasks.losses import Loss, cross_entropy, load_loss, mse
 
 OUTPUTS = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]], dtype=torch.float64)
 TARGETS = torch.tensor([0, 2])
@@ -41,3 +41,15 @@ def test_losses_are_loaded_by_name() -> None:
     assert load_loss("cross_entropy") is cross_entropy
     with pytest.raises(ValueError, match="no loss 'hinge'"):
         load_loss("hinge")
+
+
+@pytest.mark.parametrize("loss", [mse, cross_entropy])
+def test_positions_of_a_sample_are_averaged(loss: Loss) -> None:
+    """Oracle: the mean of the losses of each position by itself."""
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(4, 5, 3, generator=generator, dtype=torch.float64)
+    targets = torch.randint(3, (4, 5), generator=generator)
+    alone = [
+        loss(outputs[n, i][None], targets[n, i][None]).item() for n in range(4) for i in range(5)
+    ]
+    assert loss(outputs, targets).item() == pytest.approx(np.mean(alone), rel=1e-14)

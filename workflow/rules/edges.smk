@@ -7,6 +7,7 @@ for job in plan.edge_jobs(STUDY):
             f"edge_{job.ids[0]}"
         input:
             config=ancient(layout.resolved_config(TIER)),
+            checked=ancient(layout.runs_list(TIER)),
             data=layout.dataset(job.dataset),
             checkpoints=[
                 layout.prefix(TIER, name) / "checkpoint.pt"

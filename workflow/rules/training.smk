@@ -44,6 +44,8 @@ for job in plan.prefix_jobs(STUDY):
             f"prefix_{job.ids[0]}"
         input:
             config=ancient(layout.resolved_config(TIER)),
+            # Nothing trains before every model was seen to be large enough.
+            checked=ancient(layout.runs_list(TIER)),
             data=layout.dataset(job.dataset),
         output:
             update([layout.prefix(TIER, name) / "trajectory.csv" for name in job.ids]),
@@ -78,6 +80,7 @@ for job in plan.run_jobs(STUDY):
             f"train_{job.ids[0]}"
         input:
             config=ancient(layout.resolved_config(TIER)),
+            checked=ancient(layout.runs_list(TIER)),
             data=layout.dataset(job.dataset),
             checkpoints=[
                 layout.prefix(TIER, name) / "checkpoint.pt"

@@ -90,6 +90,8 @@ def check_arrays(name: str, entry: DatasetEntry, arrays: Arrays) -> None:
             _check_values(name, key, arrays[key])
         else:
             _check_tokens(name, key, arrays[key], entry.vocabulary_size)
+        if entry.kind == "text":
+            _check_padding(name, key, arrays[key])
     for key, expected in entry.fingerprints.items():
         found = sha256(_part(arrays, key))
         if found != expected:
@@ -128,6 +130,9 @@ def _check_tokens(name: str, key: str, tokens: NDArray[Any], vocabulary_size: in
     if tokens.min() < 0 or tokens.max() >= vocabulary_size:
         found = f"has token ids from {tokens.min()} to {tokens.max()}"
         raise _wrong(name, key, found, f"0 to {vocabulary_size - 1}")
+
+
+def _check_padding(name: str, key: str, tokens: NDArray[Any]) -> None:
     is_word = tokens != PADDING
     if not is_word[:, 0].all() or (is_word[:, 1:] > is_word[:, :-1]).any():
         raise _wrong(name, key, "has padding before a word", "a word first and padding last")

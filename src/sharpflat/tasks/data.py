@@ -21,8 +21,9 @@ __all__ = ["DataError", "Dataset", "Inputs", "load", "prepare", "select"]
 WRONG_SCALE = 10.0
 
 Inputs = Tensor | tuple[Tensor, ...]
-"""A model's inputs, samples along dimension 0: images (N, C, H, W), called ``model(inputs)``; or
-rows and their mask, (N, L, …) and bool (N, L), called ``model(*inputs)``."""
+"""A model's inputs, samples along dimension 0: images (N, C, H, W), features (N, F) or a language's
+tokens (N, L), called ``model(inputs)``; or rows and their mask, (N, L, …) and bool (N, L), called
+``model(*inputs)``."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Dataset:
         name: Its name in the registry.
         num_classes: Number of classes.
         train_inputs: Inputs of the training samples.
-        train_targets: int64 (N,), classes of the training samples.
+        train_targets: int64 (N,), classes of the training samples; (N, L) of a language.
         test_inputs: Inputs of the test samples.
-        test_targets: int64 (N,), classes of the test samples.
+        test_targets: int64, classes of the test samples, likewise.
         fingerprint: Hex sha256 over names, dtypes, shapes and bytes of all stored arrays, and over
             what normalises them.
     """
@@ -96,7 +97,7 @@ def load(
         name: A name in :data:`sharpflat.tasks.registry.DATASETS`.
         path: The ``.npz`` file.
         device: Where the tensors go.
-        dtype: Of the values of images and sequences, normalised with the entry's mean and std.
+        dtype: Of values, normalised with the entry's mean and std.
 
     Raises:
         ValueError: If there is no data set of that name.
@@ -126,9 +127,9 @@ def _inputs(
     dtype: torch.dtype,
 ) -> Inputs:
     stored = torch.from_numpy(arrays[f"{entry.input_name}_{split}"])
-    if entry.kind == "text":
+    if entry.vocabulary_size is not None:
         tokens = stored.to(device, torch.int64)
-        return tokens, tokens != PADDING
+        return tokens if entry.kind == "language" else (tokens, tokens != PADDING)
     assert entry.max_value is not None
     values = stored.to(device, dtype) / entry.max_value
     # Channels, and features, are the last dimension of what is stored.
@@ -141,6 +142,8 @@ def _inputs(
         _check_scale(name, entry, values)
     if entry.kind == "image":
         return values.movedim(-1, 1).contiguous()
+    if entry.kind == "tabular":
+        return values
     return values, torch.ones(values.shape[:2], device=device, dtype=torch.bool)
 
 

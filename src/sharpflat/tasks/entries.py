@@ -1,17 +1,22 @@
 """What a registry says about a data set and about a model (free of torch)."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["image", "sequence", "text"]
+Sizes = Mapping[str, int | str]
+"""Size options of a model by name: positive integers, and words where its entry has choices."""
+
+Kind = Literal["image", "tabular", "sequence", "text", "language"]
 
 #: What the dimensions of one input are, by kind.
 DIMENSIONS: Mapping[Kind, tuple[str, ...]] = {
     "image": ("channels", "height", "width"),
+    "tabular": ("features",),
     "sequence": ("length", "features"),
     "text": ("length",),
+    "language": ("length",),
 }
 
 
@@ -22,19 +27,24 @@ class DatasetEntry:
     Attributes:
         prepare: ``"module:function"`` of its source, called as ``function(name, entry, mirror=…)``;
             returns :class:`sharpflat.tasks.arrays.Prepared`.
-        kind: ``"image"``: a model gets (N, C, H, W) values. ``"sequence"``: it gets values
-            (N, L, features) and a mask (N, L). ``"text"``: token ids (N, L) and a mask (N, L).
-        input_shape: Shape of one input as a model gets it: (C, H, W), (L, features) or (L,).
-        num_classes: Number of classes; labels lie in ``[0, num_classes)``.
+        kind: ``"image"``: a model gets (N, C, H, W) values. ``"tabular"``: values (N, features).
+            ``"sequence"``: values (N, L, features) and a mask (N, L). ``"text"``: token ids (N, L)
+            and a mask (N, L). ``"language"``: token ids (N, L), all of one length, and a label at
+            every position, (N, L): the token that follows.
+        input_shape: Shape of one input as a model gets it: (C, H, W), (features,), (L, features)
+            or (L,).
+        num_classes: Number of classes; labels lie in ``[0, num_classes)``. Of a language, the
+            number of its tokens.
         num_train: Number of training samples.
         num_test: Number of test samples.
         mean: Mean per channel or feature, or one for all, subtracted at load, with ``max_value``
-            as the unit. Needed for values, of no use for text; so are the next two.
+            as the unit. Needed for values, of no use for tokens; so are the next two.
         std: Standard deviation per channel or feature, or one for all, divided by at load, in the
             same unit.
         max_value: Stored value that counts as 1: 255 for pixels of a byte, 1 for values that are
             stored in the unit of ``mean`` and ``std``.
-        vocabulary_size: Number of token ids, padding and unknown included; ``None`` unless text.
+        vocabulary_size: Number of token ids, in text padding and unknown included; ``None`` for
+            values.
         fingerprints: sha256 of the raw bytes (C order) of stored arrays. A key is an array's name,
             or ``"name[:n]"`` for its first n rows.
         source_fingerprints: sha256 of what the source reads before it makes arrays of it; the
@@ -75,8 +85,8 @@ class DatasetEntry:
 
     def __post_init__(self) -> None:
         self._check_sizes()
-        if self.kind == "text":
-            self._check_text()
+        if self.kind in ("text", "language"):
+            self._check_tokens()
         else:
             self._check_values()
 
@@ -90,9 +100,16 @@ class DatasetEntry:
             if getattr(self, name) < 1:
                 raise self._wrong(name, "it must be at least 1")
 
-    def _check_text(self) -> None:
+    def _check_tokens(self) -> None:
         if self.vocabulary_size is None or self.vocabulary_size < 1:
-            raise self._wrong("vocabulary_size", "give text data the number of its token ids")
+            raise self._wrong(
+                "vocabulary_size", f"give {self.kind} data the number of its token ids"
+            )
+        if self.kind == "language" and self.num_classes != self.vocabulary_size:
+            raise self._wrong(
+                "num_classes",
+                f"each of the {self.vocabulary_size} tokens is a class: give vocabulary_size",
+            )
         for name, unused in (("mean", ()), ("std", ()), ("max_value", None)):
             if getattr(self, name) != unused:
                 raise self._wrong(name, "token ids are not normalised: leave it out")
@@ -101,8 +118,8 @@ class DatasetEntry:
         if self.vocabulary_size is not None:
             raise self._wrong("vocabulary_size", f"{self.kind} data have none: leave it out")
         scaled, count = "channel", self.input_shape[0]
-        if self.kind == "sequence":
-            scaled, count = "feature", self.input_shape[1]
+        if self.kind in ("tabular", "sequence"):
+            scaled, count = "feature", self.input_shape[-1]
         for name in ("mean", "std"):
             numbers = getattr(self, name)
             if not isinstance(numbers, tuple) or len(numbers) not in (1, count):
@@ -127,8 +144,13 @@ class DatasetEntry:
 
     @property
     def input_name(self) -> str:
-        """Stem of the names of the stored input arrays: ``tokens`` for text, ``x`` otherwise."""
-        return "tokens" if self.kind == "text" else "x"
+        """Stem of the names of the stored input arrays: ``tokens``, or ``x`` for values."""
+        return "x" if self.vocabulary_size is None else "tokens"
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's target: a class, or one at every position of a language's."""
+        return self.input_shape if self.kind == "language" else ()
 
     @property
     def array_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -143,7 +165,7 @@ class DatasetEntry:
         shapes: dict[str, tuple[int, ...]] = {}
         for split, count in (("train", self.num_train), ("test", self.num_test)):
             shapes[f"{self.input_name}_{split}"] = (count, *stored)
-            shapes[f"y_{split}"] = (count,)
+            shapes[f"y_{split}"] = (count, *self.target_shape)
         if self.vocabulary_size is not None:
             shapes["vocabulary"] = (self.vocabulary_size,)
         return shapes
@@ -151,17 +173,20 @@ class DatasetEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """One model: how to build it, what it takes, and how large it is.
+    """One model: how to build it and what it takes.
 
     Attributes:
-        build: ``"module:function"`` that builds it, called as ``function(dataset, **sizes)``.
+        build: ``"module:function"`` that builds it, called as ``function(dataset, **sizes)``;
+            raises ``ValueError`` for sizes that do not go together. It is called on torch's meta
+            device too, to count the parameters, so it looks at no value of a tensor. No layer may
+            mix samples or draw at random: no BatchNorm, no dropout.
         kinds: Kinds of data set it takes.
-        sizes: Names of its size options, each a positive integer.
-        num_parameters: Number of parameters P for a data set and sizes, without building anything;
-            raises ``ValueError`` for sizes that do not go together.
+        sizes: Names of its size options, each a positive integer; all must be given.
+        choices: Names of the options that are words, each with the words it takes; ``build`` has a
+            default for them.
     """
 
     build: str
     kinds: tuple[Kind, ...]
     sizes: tuple[str, ...]
-    num_parameters: Callable[[DatasetEntry, Mapping[str, int]], int]
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

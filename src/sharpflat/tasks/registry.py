@@ -1,18 +1,13 @@
 """The names a configuration may use. A new one is an entry here and a small file.
 
-This module imports no torch, so that a workflow can check names, sizes and k when it is parsed.
+This module imports no torch, so that a workflow can check names and sizes when it is parsed.
 """
 
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from sharpflat.tasks.entries import DatasetEntry, ModelEntry
-from sharpflat.tasks.parameter_counts import (
-    cnn_parameters,
-    mlp_parameters,
-    transformer_parameters,
-)
+from sharpflat.tasks.entries import DatasetEntry, ModelEntry, Sizes
 
 Entry = TypeVar("Entry")
 
@@ -20,6 +15,20 @@ _SOURCES = "sharpflat.tasks.sources"
 
 # Mean and std over the whole training set, as published.
 _MNIST_MEAN, _MNIST_STD = (0.1307,), (0.3081,)
+
+# Of the 455 training rows of breast_cancer.
+# fmt: off
+_CANCER_MEAN = (
+    14.04, 19.25, 91.35, 645.2, 0.09641, 0.1033, 0.08738, 0.04802, 0.1814, 0.06291,
+    0.4022, 1.213, 2.837, 39.25, 0.007115, 0.02526, 0.032, 0.01182, 0.02074, 0.003811,
+    16.14, 25.61, 106.3, 862.6, 0.1326, 0.2509, 0.2688, 0.1133, 0.291, 0.08387,
+)
+_CANCER_STD = (
+    3.44, 4.352, 23.73, 336.3, 0.01401, 0.05277, 0.08016, 0.03834, 0.02774, 0.007195,
+    0.2681, 0.5402, 1.955, 40.77, 0.003049, 0.01796, 0.03202, 0.00626, 0.008302, 0.002758,
+    4.646, 6.1, 32.19, 527.2, 0.02247, 0.1536, 0.2087, 0.06507, 0.06234, 0.01747,
+)
+# fmt: on
 
 _DIGITS_FINGERPRINTS = {
     "x_train": "8dc700dcd0f18c4f79c8fa7926c2d9b8f09051f75e24799c6c1918f819503716",
@@ -147,26 +156,78 @@ DATASETS: dict[str, DatasetEntry] = {
         max_value=16.0,
         fingerprints=_DIGITS_FINGERPRINTS,
     ),
+    # The smallest: 30 measurements of a cell nucleus, benign or malignant.
+    "breast_cancer": DatasetEntry(
+        prepare=f"{_SOURCES}.packaged_tables:sklearn_breast_cancer",
+        kind="tabular",
+        input_shape=(30,),
+        num_classes=2,
+        num_train=455,
+        num_test=114,
+        mean=_CANCER_MEAN,
+        std=_CANCER_STD,
+        max_value=1.0,
+        fingerprints={
+            "x_train": "665fa1a49503e3c4639a33c91787435d537cc6ce0133cd8f0d911979646c82e8",
+            "y_train": "9e25ec1609e1291f8f17de0f42fc46556b0208b7730845bd233b7093cb43d295",
+            "x_test": "8b8413b51eba011b7b3fca0c0b87dfeb1e4f7cd9261f019e21d6e9bd88a4e028",
+            "y_test": "af76741a7ac21ff80951fec3a04e4f0f257092eb1db578c589557d35ef752821",
+        },
+    ),
+    # Sequences of 32 characters; their targets are the same text, one character on.
+    "shakespeare5k": DatasetEntry(
+        prepare=f"{_SOURCES}.shakespeare:shakespeare",
+        kind="language",
+        input_shape=(32,),
+        num_classes=36,
+        num_train=5000,
+        num_test=1000,
+        vocabulary_size=36,
+        fingerprints={
+            "tokens_train": "4f1672f31c8a72442689eaf4c39593728e20f4766699ab40beb01db4e84204cc",
+            "y_train": "13b15958f84b4dc8e9fc3354a9d97f933a95835a7c5ab9f7dfc3e236d7ff722d",
+            "tokens_test": "5f3909d9497be8c469cfe4fe21f159abe26c67940b421924ff918cdf5769b4a0",
+            "y_test": "2e1e457f4626dc841664fde63fdc3cb0944fb8d4ac8e99a04ba4fd2a8495e9fe",
+        },
+    ),
 }
 
 MODELS: dict[str, ModelEntry] = {
     "mlp": ModelEntry(
         build="sharpflat.tasks.models.mlp:build",
-        kinds=("image",),
+        kinds=("image", "tabular"),
         sizes=("width", "depth"),
-        num_parameters=mlp_parameters,
+        choices={"activation": ("tanh", "relu", "gelu")},
     ),
     "cnn": ModelEntry(
         build="sharpflat.tasks.models.cnn:build",
         kinds=("image",),
         sizes=("width", "depth"),
-        num_parameters=cnn_parameters,
+    ),
+    "vgg": ModelEntry(
+        build="sharpflat.tasks.models.vgg:build",
+        kinds=("image",),
+        sizes=("width", "depth"),
+    ),
+    "resnet": ModelEntry(
+        build="sharpflat.tasks.models.resnet:build",
+        kinds=("image",),
+        sizes=("width", "blocks", "groups"),
+    ),
+    "vit": ModelEntry(
+        build="sharpflat.tasks.models.vit:build",
+        kinds=("image",),
+        sizes=("width", "depth", "heads", "patch"),
+    ),
+    "gpt": ModelEntry(
+        build="sharpflat.tasks.models.gpt:build",
+        kinds=("language",),
+        sizes=("width", "depth", "heads"),
     ),
     "transformer": ModelEntry(
         build="sharpflat.tasks.models.transformer:build",
         kinds=("sequence", "text"),
         sizes=("width", "depth", "heads"),
-        num_parameters=transformer_parameters,
     ),
 }
 
@@ -194,11 +255,12 @@ def resolve(reference: str) -> Callable[..., Any]:
     return resolved
 
 
-def count_parameters(model: str, dataset: DatasetEntry, sizes: Mapping[str, int]) -> int:
-    """Number of parameters P of ``model`` with ``sizes`` for ``dataset``; builds nothing.
+def check_model(model: str, dataset: DatasetEntry, sizes: Sizes) -> None:
+    """Refuse what can be told of ``model`` with ``sizes`` for ``dataset`` without building it.
 
     Raises:
-        ValueError: If the model, a size, or the two with the data set do not exist or go together.
+        ValueError: If the model does not exist or does not take the data set, or a size is
+            missing, unknown or not allowed.
     """
     entry = look_up(MODELS, model, what="model")
     if dataset.kind not in entry.kinds:
@@ -206,12 +268,16 @@ def count_parameters(model: str, dataset: DatasetEntry, sizes: Mapping[str, int]
             f"model {model!r} does not take {dataset.kind} data: use it with a data set of kind "
             f"{' or '.join(entry.kinds)}"
         )
-    if set(sizes) != set(entry.sizes):
+    if set(sizes) - set(entry.choices) != set(entry.sizes):
+        optional = f" and, if wanted, {sorted(entry.choices)}" if entry.choices else ""
         raise ValueError(
             f"model {model!r} was given the sizes {sorted(sizes)}: it takes exactly "
-            f"{sorted(entry.sizes)}"
+            f"{sorted(entry.sizes)}{optional}"
         )
     for size, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
+        if size in entry.choices:
+            if value not in entry.choices[size]:
+                words = ", ".join(entry.choices[size])
+                raise ValueError(f"model {model!r}: {size} is {value!r}; use one of {words}")
+        elif not isinstance(value, int) or value < 1:
             raise ValueError(f"model {model!r}: {size} is {value!r}; give an integer of at least 1")
-    return entry.num_parameters(dataset, sizes)

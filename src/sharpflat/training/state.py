@@ -57,7 +57,7 @@ class TrainingState:
         """Loss and accuracy on the test samples."""
         outputs = _apply(self.model, self.dataset.test_inputs)
         targets = self.dataset.test_targets
-        accuracy = (outputs.argmax(dim=1) == targets).to(torch.float64).mean()
+        accuracy = (outputs.argmax(dim=-1) == targets).to(torch.float64).mean()
         return self.loss_fn(outputs, targets).item(), accuracy.item()
 
 

@@ -6,14 +6,14 @@ from math import prod
 from torch import nn
 
 from sharpflat.tasks.entries import DatasetEntry
-from sharpflat.tasks.parameter_counts import pooled_sides
+from sharpflat.tasks.models.pooling import pooled_sides
 
 
 def build(dataset: DatasetEntry, *, width: int, depth: int) -> nn.Sequential:
     """``depth`` blocks of 3×3 convolution, ReLU and 2×2 max-pool, then a linear head.
 
     Convolutions keep the sides by padding with 1. Pooling is skipped where
-    :func:`~sharpflat.tasks.parameter_counts.pooled_sides` says so.
+    :func:`~sharpflat.tasks.models.pooling.pooled_sides` says so.
     """
     channels, *before = dataset.input_shape
     sides = [(before[0], before[1]), *pooled_sides(*before, depth=depth)]

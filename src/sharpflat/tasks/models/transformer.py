@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from sharpflat.tasks.data import select
 from sharpflat.tasks.entries import DatasetEntry
-from sharpflat.tasks.parameter_counts import FEEDFORWARD_FACTOR
+from sharpflat.tasks.models.encoder import encoder_layers
 
 #: Sequences that are padded to one length.
 GROUP_SIZE = 64
@@ -15,14 +15,16 @@ class TransformerClassifier(nn.Module):
     """Embedding, encoder layers, mean over the words, linear head.
 
     Token ids are embedded and rows of values projected, sinusoidal positions are added, and
-    the encoder layers are torch's: layer norm after each block, no dropout, and GELU in the
-    feed-forward block, so that second derivatives exist everywhere [A].
+    the encoder layers have layer norm after each block [A].
 
     Args:
         dataset: Entry of the data set; its kind is ``"text"`` or ``"sequence"``.
         width: Hidden size, a multiple of ``heads``.
         depth: Number of encoder layers.
         heads: Number of attention heads a layer.
+
+    Raises:
+        ValueError: If ``width`` is not a multiple of ``heads``.
     """
 
     positions: Tensor
@@ -34,17 +36,8 @@ class TransformerClassifier(nn.Module):
             self.embedding = nn.Embedding(dataset.vocabulary_size, width)
         else:
             self.embedding = nn.Linear(dataset.input_shape[-1], width)
-        # Not nn.TransformerEncoder, which starts all layers as copies of one.
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width,
-                heads,
-                dim_feedforward=FEEDFORWARD_FACTOR * width,
-                dropout=0.0,
-                activation="gelu",
-                batch_first=True,
-            )
-            for _ in range(depth)
+        self.layers = encoder_layers(
+            "transformer", width=width, depth=depth, heads=heads, norm_first=False
         )
         self.head = nn.Linear(width, dataset.num_classes)
         positions = sinusoidal_positions(dataset.input_shape[0], width)
