@@ -75,6 +75,18 @@ class Recorder:
             count = self.loss.count(outputs, targets, chunk.size)
             return RecordedChunk(product=record(outputs, targets, scale), count=count)
 
+    def loss_of(self, chunk: Chunk) -> tuple[Tensor, float]:
+        """A chunk's part of the mean, recorded, and what the chunk counts.
+
+        Of pairs it is the chunk's sum over the number of samples, to be divided by the mean count.
+        """
+        with self._bound.recording(), torch.enable_grad():
+            outputs, targets = chunk.outputs(self._bound.model), chunk.targets
+            self._probe_weights(outputs, chunk)
+            scale = (1 if self.loss.sums else chunk.size) / len(self._data)
+            count = self.loss.count(outputs, targets, chunk.size)
+            return scale * self.loss(outputs, targets), count
+
     def _probe_weights(self, outputs: Nested, chunk: Chunk) -> None:
         """Set real outputs of a chunk beside the probe's: once, not at each θ."""
         key = (chunk.start, chunk.size)

@@ -13,6 +13,7 @@ from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.checks import UnsupportedLossError
 from sharpflat.curvature.differentiation import Loss
 from sharpflat.curvature.output_curvature import sample_sizes
+from sharpflat.curvature.processes import Processes
 from sharpflat.curvature.samples import Samples
 
 
@@ -25,6 +26,7 @@ class SampleChoice:
     device: torch.device
     _bound: BoundModel
     _data: Samples | Batches
+    _processes: Processes
     _weights: Tensor | None
 
     def _set_data(self, data: Samples | Batches) -> None:
@@ -101,10 +103,16 @@ class SampleChoice:
     @property
     def can_be_sampled(self) -> bool:
         """Whether :meth:`sampled` and :meth:`sample_sizes` can tell samples apart by number."""
-        return isinstance(self._data, Samples) and not self.loss.sums
+        alone = not self._processes.are_several
+        return alone and isinstance(self._data, Samples) and not self.loss.sums
 
     @property
     def _samples(self) -> Samples:
+        if self._processes.are_several:
+            raise ValueError(
+                "samples that are spread over processes cannot be chosen by their numbers, as "
+                "sampled tracking does: track without samples"
+            )
         if isinstance(self._data, Batches):
             raise ValueError(
                 "samples of batches cannot be chosen by their numbers, as sampled tracking does: "
