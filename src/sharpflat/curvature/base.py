@@ -66,7 +66,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     Args:
         model: Any module without batch-dependent or random layers. It is called as
             ``model(*inputs)`` if ``inputs`` is a tuple or list, as ``model(**inputs)`` if it is a
-            mapping, else as ``model(inputs)``.
+            mapping, else as ``model(inputs)``. One in half precision, wholly or in part, is
+            evaluated in float32, data in half precision too: so are products and bases.
         loss_fn: ``loss_fn(outputs, targets)``, the mean over samples; outputs are whatever the
             model returns. Or a pair ``(sum, count)``, such as the sum over all tokens that are
             not padding and their number: the loss is then all sums over all counts.
@@ -94,8 +95,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     parameters that the operator was built over: they were cast, moved, frozen or replaced.
 
     Raises:
-        UnsupportedModelError: A layer depends on the rest of the batch or on chance, or evaluating
-            the model writes to its buffers or inputs.
+        UnsupportedModelError: A layer depends on the rest of the batch or on chance, evaluating
+            the model writes to its buffers or inputs, or ``torch.autocast`` rounds it.
         UnsupportedLossError: The loss is neither a deterministic mean over samples nor a pair that
             adds up, or depends on none of the parameters.
         ValueError: No samples, numbers of samples that differ, batches that can be read once
@@ -129,12 +130,13 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         self._processes = Processes(process_group)
         with self._processes.in_step(state=self._state()):
             bound = BoundModel(model, chosen=parameters)
-            self._bind(bound, data_of(inputs, targets, bound.device))
+            self._bind(bound, data_of(inputs, targets, bound))
         self._count_samples()
 
     def _bind(self, bound: BoundModel, data: Samples | Batches) -> None:
         self._bound = bound
         self.parameters = bound.parameters
+        self._leaves = bound.leaves
         self.dtype = bound.dtype
         self.device = bound.device
         self._sizes = [p.numel() for p in self.parameters]
@@ -200,8 +202,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         self.__dict__.update(new.__dict__)  # at once: a refusal leaves the old binding
 
     def theta(self) -> Tensor:
-        """A copy of the parameters now, ``(P,)``."""
-        return self._flatten(tuple(p.detach() for p in self.parameters))
+        """A copy of the parameters now, ``(P,)``, in the dtype of the products."""
+        return self._flatten(tuple(p.detach() for p in self.parameters)).to(self.dtype)
 
     def matvec(self, v: Tensor) -> Tensor:
         """Multiply with one vector.
@@ -255,7 +257,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         with torch.inference_mode(False), self._evaluation():
             for chunk in self._data.chunks(self._graphs.chunk_size):
                 part, counted = self._recorder.loss_of(chunk)
-                total += self._flatten(gradient(part, self.parameters))
+                total += self._flatten(gradient(part, self._leaves))
                 loss += part.detach()
                 count += counted
                 del chunk, part  # before the next chunk's graph is built
@@ -305,5 +307,5 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     def _second_derivative(
         self, outputs: Tensor | Tensors, cotangents: Tensors | None = None
     ) -> Product:
-        first = parameter_gradient(outputs, self.parameters, cotangents)
-        return lambda v: gradient(first, self.parameters, v)
+        first = parameter_gradient(outputs, self._leaves, cotangents)
+        return lambda v: gradient(first, self._leaves, v)

@@ -84,7 +84,7 @@ class Batches:
         casts = {first: new.dtype if to == old.dtype else to for first, to in self.casts.items()}
         if old.dtype != new.dtype:
             casts.setdefault(old.dtype, new.dtype)
-        return Batches(self.batches, new.device, casts)
+        return Batches(self.batches, new.device, casts | new.casts)
 
     def chunks(self, size: int, *, skip: int = 0) -> Iterator[Chunk]:
         """All batches, those of more than ``size`` samples in equal parts.
@@ -147,8 +147,8 @@ class Batches:
                 generator.set_state(state)
 
 
-def data_of(inputs: Nested, targets: Nested, device: torch.device) -> Samples | Batches:
-    """What an operator averages over, from its arguments.
+def data_of(inputs: Nested, targets: Nested, bound: BoundModel) -> Samples | Batches:
+    """What an operator over a model averages over, from its arguments.
 
     Raises:
         ValueError: The targets are missing, or see :class:`Samples` and :class:`Batches`.
@@ -159,8 +159,9 @@ def data_of(inputs: Nested, targets: Nested, device: torch.device) -> Samples | 
                 f"inputs is a {type(inputs).__name__} and targets are missing: give both, or "
                 "batches, an iterable of pairs (inputs, targets)"
             )
-        return Batches(inputs, device)
-    return Samples(inputs=(inputs,) if isinstance(inputs, Tensor) else inputs, targets=targets)
+        return Batches(inputs, bound.device, bound.casts)
+    inputs = (inputs,) if isinstance(inputs, Tensor) else inputs
+    return Samples(inputs=inputs, targets=targets, casts=bound.casts)
 
 
 def _pair(batch: Any) -> tuple[Nested, Nested]:

@@ -6,7 +6,7 @@ import copy
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sharpflat.curvature.batches import Batches
 from sharpflat.curvature.bound_model import BoundModel
@@ -20,7 +20,6 @@ from sharpflat.curvature.samples import Samples
 class SampleChoice:
     """Gives an operator over samples in tensors a weighted sum over some of them."""
 
-    model: nn.Module
     loss: Loss
     dtype: torch.dtype
     device: torch.device
@@ -97,7 +96,7 @@ class SampleChoice:
         """
         self._bound.refuse_if_changed()
         with torch.inference_mode(False), self._bound.evaluation(), self._bound.recording():
-            sizes = sample_sizes(self.model, self.loss, self._samples, seed=seed)
+            sizes = sample_sizes(self._bound.evaluated, self.loss, self._samples, seed=seed)
         return sizes.to(self.dtype)
 
     @property
