@@ -202,8 +202,9 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         self.__dict__.update(new.__dict__)  # at once: a refusal leaves the old binding
 
     def theta(self) -> Tensor:
-        """A copy of the parameters now, ``(P,)``, in the dtype of the products."""
-        return self._flatten(tuple(p.detach() for p in self.parameters)).to(self.dtype)
+        """A copy of the parameters now, ``(P,)``, in float32 where they are in half precision."""
+        theta = self._flatten(tuple(p.detach() for p in self.parameters))
+        return theta.to(torch.promote_types(theta.dtype, torch.float32))
 
     def matvec(self, v: Tensor) -> Tensor:
         """Multiply with one vector.

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DistributedSampler
 
 from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.fingerprint import Fingerprint
@@ -36,7 +37,8 @@ class Batches:
         casts: The dtype that tensors of some dtype are cast to.
 
     Raises:
-        ValueError: It cannot be read again and again, holds no samples or no such pairs.
+        ValueError: It cannot be read again and again, holds no samples or no such pairs, or is a
+            process's share that repeats samples of another.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Batches:
                 f"a {type(batches).__name__} can be read once only, and every product reads all "
                 "batches: pass a DataLoader, or list(batches) if they fit into memory"
             )
+        _refuse_padded_shares(batches)
         self.batches, self.device, self.casts = batches, device, dict(casts or {})
         self._passes = 0
         own = getattr(batches, "generator", None)
@@ -162,6 +165,20 @@ def data_of(inputs: Nested, targets: Nested, bound: BoundModel) -> Samples | Bat
         return Batches(inputs, bound.device, bound.casts)
     inputs = (inputs,) if isinstance(inputs, Tensor) else inputs
     return Samples(inputs=inputs, targets=targets, casts=bound.casts)
+
+
+def _refuse_padded_shares(batches: Iterable[Any]) -> None:
+    sampler = getattr(batches, "sampler", None)
+    if isinstance(sampler, DistributedSampler):
+        dataset: Any = sampler.dataset
+        there, read = len(dataset), sampler.total_size
+        if read != there:
+            raise ValueError(
+                f"the DistributedSampler reads {read} of {there} samples, so that every process "
+                "has as many: some would count twice or not at all; give each process its share, "
+                "torch.utils.data.Subset(dataset, range(rank, len(dataset), world_size)), without "
+                "a sampler"
+            )
 
 
 def _pair(batch: Any) -> tuple[Nested, Nested]:
