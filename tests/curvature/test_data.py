@@ -13,6 +13,7 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     Dataset,
+    DistributedSampler,
     RandomSampler,
     TensorDataset,
 )
@@ -303,6 +304,18 @@ class TestRefusedBatches:
                 HessianOperator(network(), cross_entropy, inputs)
         with pytest.raises(ValueError, match="the batches hold no samples"):
             HessianOperator(network(), cross_entropy, [])
+
+    def test_shares_that_repeat_samples(self, data):
+        """Oracle: what two processes would read together; equal shares count each sample once."""
+        for count, repeats in ((SAMPLES, True), (SAMPLES - 1, False)):
+            samples = TensorDataset(*(part[:count] for part in data))
+            sampler = DistributedSampler(samples, num_replicas=2, rank=0)
+            loader = DataLoader(samples, batch_size=4, sampler=sampler)
+            if repeats:
+                with pytest.raises(ValueError, match=r"DistributedSampler reads 24 of 23.*Subset"):
+                    HessianOperator(network(), mse, loader)
+            else:
+                assert HessianOperator(network(), mse, loader).num_samples == count // 2
 
     def test_sampling_by_number(self, data):
         """Oracle: samples of batches have no numbers."""

@@ -117,54 +117,6 @@ def split_mlp() -> nn.Module:
     return nn.Sequential(SplitLinear(TOKENS, 64), nn.Tanh(), SplitLinear(64, 10))
 
 
-class Autocast(nn.Module):
-    """A model that computes in half precision and returns single, as mixed precision does."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype = dtype
-        self.model = split_mlp()
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, dtype=self.dtype):
-            outputs: Tensor = self.model(x)
-        return outputs.float()
-
-
-@pytest.mark.parametrize("ambient", [False, True])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_allows_mixed_precision(dtype, ambient):
-    """Oracle: the same loss in single precision is a mean; rounding alone is no reason."""
-    for seed in range(5):
-        torch.manual_seed(seed)
-        x, y = 3 * torch.randn(60, TOKENS), torch.arange(60) % 10
-        with torch.autocast("cpu", dtype=dtype, enabled=ambient):
-            model = split_mlp() if ambient else Autocast(dtype)
-            operator = HessianOperator(model, functional.cross_entropy, x, y)
-        assert operator.dtype == torch.float32
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_allows_half_outputs(dtype):
-    """Oracle: as above, parameters, inputs and outputs in half precision, the loss in single."""
-    torch.manual_seed(0)
-    x, y = torch.randn(60, TOKENS).to(dtype), torch.arange(60) % 10
-
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(outputs.float(), targets)
-
-    assert HessianOperator(split_mlp().to(dtype), loss, x, y).dtype == dtype
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_refuses_class_weights_in_mixed_precision(dtype):
-    """Oracle: class weights are no rounding."""
-    x, y = torch.randn(60, TOKENS), torch.arange(60) % 10
-    loss = nn.CrossEntropyLoss(weight=torch.linspace(1, 2, 10))
-    with pytest.raises(UnsupportedLossError, match="not a mean over samples"):
-        HessianOperator(Autocast(dtype), loss, x, y)
-
-
 def test_the_message_tells_its_numbers_apart():
     """Oracle: two numbers that are called different are written differently."""
     x, y = torch.ones(SAMPLES, 1, dtype=torch.float64), torch.zeros(SAMPLES, dtype=torch.float64)

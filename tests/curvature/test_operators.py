@@ -253,6 +253,21 @@ def test_products_under_no_grad_leave_no_trace(mlp, kind):
     assert all(bool((p.grad == 1).all()) for p in mlp.model.parameters())
 
 
+@pytest.mark.parametrize("chunk_size", [None, 3])
+def test_loss_and_gradient(case, chunk_size):
+    """Oracle: the loss of all samples at once, differentiated by autograd."""
+    found = HessianOperator(*case.arguments, chunk_size=chunk_size).loss_and_gradient()
+    assert found[0] == pytest.approx(float(case.loss_at(case.theta)), rel=1e-12)
+    assert relative_error(found[1], case.gradient_at(case.theta)) <= 1e-12
+
+
+def test_sum_over_some_samples_has_no_loss(mlp):
+    """Oracle: the definition of the loss, a mean over all samples."""
+    some = HessianOperator(*mlp.arguments).sampled(torch.tensor([1]), torch.tensor([0.5]))
+    with pytest.raises(ValueError, match="no loss of its own"):
+        some.loss_and_gradient()
+
+
 @pytest.mark.parametrize("shape", [(5,), (5, 2), (43, 2, 1)])
 def test_refuses_vectors_of_another_shape(mlp, shape):
     """Oracle: the contract, (P,) for matvec and (P, m) for matmat; here P = 43."""

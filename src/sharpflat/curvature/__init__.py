@@ -4,6 +4,7 @@ from sharpflat.curvature.algebra import PreconditionedOperator, combination, to_
 from sharpflat.curvature.base import CurvatureOperator
 from sharpflat.curvature.checks import (
     ModelChangedError,
+    UnequalProcessesError,
     UnsupportedLossError,
     UnsupportedModelError,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "NonFiniteProductError",
     "PreconditionedOperator",
     "SpectralDensity",
+    "UnequalProcessesError",
     "UnsupportedLossError",
     "UnsupportedModelError",
     "combination",

@@ -17,6 +17,9 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +37,15 @@ from sharpflat.curvature.differentiation import (
 from sharpflat.curvature.graphs import Product, RecordedChunk, RecordedGraphs
 from sharpflat.curvature.memory import default_memory_limit
 from sharpflat.curvature.nested import Nested
+from sharpflat.curvature.processes import Processes
 from sharpflat.curvature.recorder import Recorder
 from sharpflat.curvature.sample_choice import SampleChoice
 from sharpflat.curvature.samples import Chunk, Samples
 from sharpflat.curvature.selection import Chosen
 from sharpflat.curvature.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
@@ -59,7 +66,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     Args:
         model: Any module without batch-dependent or random layers. It is called as
             ``model(*inputs)`` if ``inputs`` is a tuple or list, as ``model(**inputs)`` if it is a
-            mapping, else as ``model(inputs)``.
+            mapping, else as ``model(inputs)``. One in half precision, wholly or in part, is
+            evaluated in float32, data in half precision too: so are products and bases.
         loss_fn: ``loss_fn(outputs, targets)``, the mean over samples; outputs are whatever the
             model returns. Or a pair ``(sum, count)``, such as the sum over all tokens that are
             not padding and their number: the loss is then all sums over all counts.
@@ -78,18 +86,24 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             parameters' device.
         parameters: The block that is differentiated: patterns of names as in a shell
             (``"layers.0.*"``), modules and parameters of the model. Default: all.
+        process_group: Of ``torch.distributed``, such as ``torch.distributed.group.WORLD``: its
+            processes hold a share of the samples each, of any size, and the mean is over all of
+            them. Every process must then build and use the operator alike; each gets the same
+            products to the bit. Default: this process holds all samples.
 
     Every product, size and sample raises ``ModelChangedError`` if the model no longer has the
     parameters that the operator was built over: they were cast, moved, frozen or replaced.
 
     Raises:
-        UnsupportedModelError: A layer depends on the rest of the batch or on chance, or evaluating
-            the model writes to its buffers or inputs.
+        UnsupportedModelError: A layer depends on the rest of the batch or on chance, evaluating
+            the model writes to its buffers or inputs, or ``torch.autocast`` rounds it.
         UnsupportedLossError: The loss is neither a deterministic mean over samples nor a pair that
             adds up, or depends on none of the parameters.
         ValueError: No samples, numbers of samples that differ, batches that can be read once
             only, no trainable parameter, a choice of parameters that matches none, a chunk size
             below 1, or a memory limit below 0.
+        UnequalProcessesError: Other processes have other parameters or buffers, or raised one of
+            these; at a product also: they multiply other vectors.
     """
 
     def __init__(
@@ -102,6 +116,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         chunk_size: int | None = None,
         memory_limit: int | None = None,
         parameters: Chosen | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         self.model = model
         self.loss_fn = loss_fn
@@ -112,12 +127,16 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         self.chunk_size = chunk_size
         self._given_limit = memory_limit
         self._weights: Tensor | None = None
-        bound = BoundModel(model, chosen=parameters)
-        self._bind(bound, data_of(inputs, targets, bound.device))
+        self._processes = Processes(process_group)
+        with self._processes.in_step(state=self._state()):
+            bound = BoundModel(model, chosen=parameters)
+            self._bind(bound, data_of(inputs, targets, bound))
+        self._count_samples()
 
     def _bind(self, bound: BoundModel, data: Samples | Batches) -> None:
         self._bound = bound
         self.parameters = bound.parameters
+        self._leaves = bound.leaves
         self.dtype = bound.dtype
         self.device = bound.device
         self._sizes = [p.numel() for p in self.parameters]
@@ -135,7 +154,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         held = data if isinstance(data, Samples) else None
         self.inputs: Nested = held and held.inputs
         self.targets: Nested = held and held.targets
-        self.num_samples = len(data)
+        self.num_samples = len(data)  # of this process
         self._graphs = RecordedGraphs(
             data,
             chunk_size=self.chunk_size,
@@ -143,6 +162,10 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             memory_limit=self.memory_limit,
             device=self.device,
         )
+
+    def _count_samples(self) -> None:
+        own = torch.tensor(len(self._data), device=self.device)
+        self.num_samples = int(self._processes.total(own))
 
     @abstractmethod
     def _record(self, outputs: Nested, targets: Nested, scale: float | Tensor) -> Product:
@@ -170,15 +193,18 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
                 yield other samples.
         """
         new = copy.copy(self)
-        bound = BoundModel(self.model, chosen=self._bound.chosen, before=self._bound)
-        if self._weights is not None:
-            new._weights = self._weights.to(dtype=bound.dtype, device=bound.device)
-        new._bind(bound, self._data.moved(self._bound, bound))
+        with self._processes.in_step(state=self._state()):
+            bound = BoundModel(self.model, chosen=self._bound.chosen, before=self._bound)
+            if self._weights is not None:
+                new._weights = self._weights.to(dtype=bound.dtype, device=bound.device)
+            new._bind(bound, self._data.moved(self._bound, bound))
+        new._count_samples()
         self.__dict__.update(new.__dict__)  # at once: a refusal leaves the old binding
 
     def theta(self) -> Tensor:
-        """A copy of the parameters now, ``(P,)``."""
-        return self._flatten(tuple(p.detach() for p in self.parameters))
+        """A copy of the parameters now, ``(P,)``, in float32 where they are in half precision."""
+        theta = self._flatten(tuple(p.detach() for p in self.parameters))
+        return theta.to(torch.promote_types(theta.dtype, torch.float32))
 
     def matvec(self, v: Tensor) -> Tensor:
         """Multiply with one vector.
@@ -206,20 +232,60 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         """
         if V.ndim != 2 or V.shape[0] != self.shape[1]:
             raise ValueError(f"cannot multiply {self.shape} with {tuple(V.shape)}")
-        self._bound.refuse_if_changed()
-        with torch.inference_mode(False), self._bound.evaluation():
+        with torch.inference_mode(False):
             # One vector's entries lie side by side in a row: splitting it copies nothing.
             rows = V.to(dtype=self.dtype).T.contiguous()
             result, count = torch.zeros_like(rows), 0.0
-            for chunk in self._graphs.chunks(self._snapshot(), self._recorded):
-                for row, total in zip(rows, result, strict=True):
-                    total.add_(self._flatten(chunk.product(self._unflatten(row))))
-                count += chunk.count
-                del chunk  # before the next chunk's graph is built
-            if self.loss.sums:
-                refuse_unless_counted(count)
-                result /= count / self.num_samples
-            return result.T.to(dtype=V.dtype)
+            with self._evaluation(rows):
+                for chunk in self._graphs.chunks(self._snapshot(), self._recorded):
+                    for row, total in zip(rows, result, strict=True):
+                        total.add_(self._flatten(chunk.product(self._unflatten(row))))
+                    count += chunk.count
+                    del chunk  # before the next chunk's graph is built
+            return self._mean(result, count).T.to(dtype=V.dtype)
+
+    def loss_and_gradient(self) -> tuple[float, Tensor]:
+        """The loss over all samples and its gradient now, ``(P,)``, in one pass over the chunks.
+
+        Raises:
+            ModelChangedError: The parameters are not those that the operator was built over.
+            ValueError: The operator is a weighted sum over some samples.
+        """
+        if self._weights is not None:
+            raise ValueError("a weighted sum over some samples has no loss of its own: use all")
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        total, count = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device), 0.0
+        with torch.inference_mode(False), self._evaluation():
+            for chunk in self._data.chunks(self._graphs.chunk_size):
+                part, counted = self._recorder.loss_of(chunk)
+                total += self._flatten(gradient(part, self._leaves))
+                loss += part.detach()
+                count += counted
+                del chunk, part  # before the next chunk's graph is built
+        return float(self._mean(loss, count)), self._mean(total, count)
+
+    @contextmanager
+    def _evaluation(self, *vectors: Tensor) -> Iterator[None]:
+        """The model as it was bound, in every process or in none."""
+        kinds = (type(self).__name__, f"a pair: {self.loss.sums}")
+        with self._processes.in_step(kinds=kinds, state=self._state(), vectors=vectors):
+            self._bound.refuse_if_changed()
+            with self._bound.evaluation():
+                yield
+
+    def _mean(self, own: Tensor, count: float) -> Tensor:
+        """Over all samples, from a mean over this process's own, or a sum over their number."""
+        if self._processes.are_several:
+            own *= len(self._data) / self.num_samples
+            counts = torch.tensor(count, dtype=torch.float64, device=self.device)
+            own, count = self._processes.total(own), float(self._processes.total(counts))
+        if self.loss.sums:
+            refuse_unless_counted(count)
+            own /= count / self.num_samples
+        return own
+
+    def _state(self) -> tuple[Tensor, ...]:
+        return (*self.model.parameters(), *self.model.buffers())
 
     def __matmul__(self, other: Tensor) -> Tensor:
         return self.matvec(other) if other.ndim == 1 else self.matmat(other)
@@ -242,5 +308,5 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     def _second_derivative(
         self, outputs: Tensor | Tensors, cotangents: Tensors | None = None
     ) -> Product:
-        first = parameter_gradient(outputs, self.parameters, cotangents)
-        return lambda v: gradient(first, self.parameters, v)
+        first = parameter_gradient(outputs, self._leaves, cotangents)
+        return lambda v: gradient(first, self._leaves, v)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DistributedSampler
 
 from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.fingerprint import Fingerprint
@@ -36,7 +37,8 @@ class Batches:
         casts: The dtype that tensors of some dtype are cast to.
 
     Raises:
-        ValueError: It cannot be read again and again, holds no samples or no such pairs.
+        ValueError: It cannot be read again and again, holds no samples or no such pairs, or is a
+            process's share that repeats samples of another.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Batches:
                 f"a {type(batches).__name__} can be read once only, and every product reads all "
                 "batches: pass a DataLoader, or list(batches) if they fit into memory"
             )
+        _refuse_padded_shares(batches)
         self.batches, self.device, self.casts = batches, device, dict(casts or {})
         self._passes = 0
         own = getattr(batches, "generator", None)
@@ -84,7 +87,7 @@ class Batches:
         casts = {first: new.dtype if to == old.dtype else to for first, to in self.casts.items()}
         if old.dtype != new.dtype:
             casts.setdefault(old.dtype, new.dtype)
-        return Batches(self.batches, new.device, casts)
+        return Batches(self.batches, new.device, casts | new.casts)
 
     def chunks(self, size: int, *, skip: int = 0) -> Iterator[Chunk]:
         """All batches, those of more than ``size`` samples in equal parts.
@@ -147,8 +150,8 @@ class Batches:
                 generator.set_state(state)
 
 
-def data_of(inputs: Nested, targets: Nested, device: torch.device) -> Samples | Batches:
-    """What an operator averages over, from its arguments.
+def data_of(inputs: Nested, targets: Nested, bound: BoundModel) -> Samples | Batches:
+    """What an operator over a model averages over, from its arguments.
 
     Raises:
         ValueError: The targets are missing, or see :class:`Samples` and :class:`Batches`.
@@ -159,8 +162,23 @@ def data_of(inputs: Nested, targets: Nested, device: torch.device) -> Samples | 
                 f"inputs is a {type(inputs).__name__} and targets are missing: give both, or "
                 "batches, an iterable of pairs (inputs, targets)"
             )
-        return Batches(inputs, device)
-    return Samples(inputs=(inputs,) if isinstance(inputs, Tensor) else inputs, targets=targets)
+        return Batches(inputs, bound.device, bound.casts)
+    inputs = (inputs,) if isinstance(inputs, Tensor) else inputs
+    return Samples(inputs=inputs, targets=targets, casts=bound.casts)
+
+
+def _refuse_padded_shares(batches: Iterable[Any]) -> None:
+    sampler = getattr(batches, "sampler", None)
+    if isinstance(sampler, DistributedSampler):
+        dataset: Any = sampler.dataset
+        there, read = len(dataset), sampler.total_size
+        if read != there:
+            raise ValueError(
+                f"the DistributedSampler reads {read} of {there} samples, so that every process "
+                "has as many: some would count twice or not at all; give each process its share, "
+                "torch.utils.data.Subset(dataset, range(rank, len(dataset), world_size)), without "
+                "a sampler"
+            )
 
 
 def _pair(batch: Any) -> tuple[Nested, Nested]:

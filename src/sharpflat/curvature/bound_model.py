@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from sharpflat.curvature.checks import (
     UnsupportedModelError,
     refuse_batch_dependent_layers,
 )
+from sharpflat.curvature.full_precision import HALF, FullPrecision
 from sharpflat.curvature.selection import Chosen, checked, ids_of
 
 
@@ -24,8 +26,12 @@ class BoundModel:
         model: The model.
         chosen: What the parameters were chosen by.
         parameters: Those that require gradients and were chosen, in ``model.parameters()`` order.
-        dtype: Of the first of them.
+        evaluated: What is called for outputs: the model, in float32 if some of it is in half
+            precision.
+        leaves: What is differentiated in: the parameters, or float32 copies of them.
+        dtype: Of the first leaf.
         device: Of the first of them.
+        casts: The dtype that data of some dtype are cast to.
 
     Args:
         model: Any module.
@@ -53,7 +59,16 @@ class BoundModel:
         self._names = tuple(name for name, _ in named)
         self.parameters: tuple[Tensor, ...] = tuple(p for _, p in named)
         self._dtypes = [p.dtype for p in self.parameters]
-        self.dtype = self._dtypes[0]
+        self._full = FullPrecision(model) if FullPrecision.is_needed(model) else None
+        self.evaluated: Callable[..., Any] = self._full or model
+        self.leaves = self.parameters
+        if self._full is not None:
+            self.leaves = tuple(self._full.leaf(name, p) for name, p in named)
+        self.dtype = self.leaves[0].dtype
+        was_half = before is not None and bool(before.casts)
+        self.casts: dict[torch.dtype, torch.dtype] = (
+            dict.fromkeys(HALF, self.dtype) if self._full or was_half else {}
+        )
         self.device = self.parameters[0].device
         known = {} if before is None else before._training
         self._training: dict[nn.Module, bool] = {
@@ -121,7 +136,20 @@ class BoundModel:
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
-        """Layers in the mode that was checked, every flag put back afterwards."""
+        """Layers in the mode that was checked, every flag put back afterwards.
+
+        Raises:
+            UnsupportedModelError: Inside ``torch.autocast``, which rounds products.
+        """
+        if torch.is_autocast_enabled(self.device.type):
+            kind = self.device.type
+            raise UnsupportedModelError(
+                f"torch.autocast is on, and would round products to "
+                f"{torch.get_autocast_dtype(kind)}: call the operator, the solver and the "
+                f"subspace outside of it, or inside torch.autocast('{kind}', enabled=False)"
+            )
+        if self._full is not None:
+            self._full.update()
         moved = [
             (layer, layer.training)
             for layer in self.model.modules()

@@ -15,6 +15,10 @@ class ModelChangedError(RuntimeError):
     """The model no longer has the parameters that an operator was built over."""
 
 
+class UnequalProcessesError(RuntimeError):
+    """Processes that share an operator's samples differ in what must be equal, or one failed."""
+
+
 class UnsupportedLossError(ValueError):
     """The loss is not the mean of per-sample losses, or changes from call to call."""
 

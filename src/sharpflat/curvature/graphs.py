@@ -41,6 +41,9 @@ class RecordedGraphs:
     again, never how products are rounded. Of samples in tensors as many graphs are kept as fit;
     of batches, which the next pass may bring in another order, all or none.
 
+    Attributes:
+        chunk_size: Samples a chunk, at the most.
+
     Args:
         data: The samples.
         chunk_size: Samples a chunk; ``None`` for chunks of about :data:`CHUNK_BYTES`, all of one
@@ -64,7 +67,7 @@ class RecordedGraphs:
             fitting = CHUNK_BYTES.get(device.type, GPU_CHUNK_BYTES)
             num_chunks = -(-data.largest_batch * bytes_each // fitting)
             chunk_size = -(-data.largest_batch // num_chunks)
-        self._data, self._chunk_size = data, chunk_size
+        self._data, self.chunk_size = data, chunk_size
         if isinstance(data, Batches):  # a graph keeps its batch
             fits = len(data) * (bytes_each + data.bytes_each) <= memory_limit
             self._num_kept = len(data) if fits else 0
@@ -91,7 +94,7 @@ class RecordedGraphs:
             return
         kept, count = list(self._kept), len(self._kept)
         read: list[Tensor] = []
-        for chunk in self._data.chunks(self._chunk_size, skip=count):
+        for chunk in self._data.chunks(self.chunk_size, skip=count):
             recorded = record(chunk)
             count += 1
             if len(kept) < self._num_kept:

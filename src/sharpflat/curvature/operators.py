@@ -43,7 +43,7 @@ class HessianOperator(CurvatureOperator):
     def _record(self, outputs: Nested, targets: Nested, scale: float | Tensor) -> Product:
         if isinstance(scale, float):
             return self._second_derivative(scale * self.loss(outputs, targets))
-        loss_derivative(self.loss, outputs, targets, self.parameters)  # for its refusal
+        loss_derivative(self.loss, outputs, targets, self._leaves)  # for its refusal
         # Views, so that what the loss sees of one output is not reached through another.
         seen = tuple(tensor.view_as(tensor) for tensor in real_tensors(outputs))
         loss = self.loss(with_real_tensors(outputs, seen), targets)
@@ -61,7 +61,7 @@ class FunctionalHessianOperator(CurvatureOperator):
     """
 
     def _record(self, outputs: Nested, targets: Nested, scale: float | Tensor) -> Product:
-        _, derivatives = loss_derivative(self.loss, outputs, targets, self.parameters)
+        _, derivatives = loss_derivative(self.loss, outputs, targets, self._leaves)
         return self._second_derivative(real_tensors(outputs), scaled(scale, derivatives))
 
 
@@ -74,17 +74,17 @@ class GGNOperator(CurvatureOperator):
 
     def _record(self, outputs: Nested, targets: Nested, scale: float | Tensor) -> Product:
         leaves, loss_gradient = loss_derivative(
-            self.loss, outputs, targets, self.parameters, create_graph=True
+            self.loss, outputs, targets, self._leaves, create_graph=True
         )
         real = real_tensors(outputs)
         # Jᵀu is linear in u, so its derivative along v with respect to u is J v.
         u = tuple(torch.zeros_like(tensor, requires_grad=True) for tensor in real)
-        pullback = parameter_gradient(real, self.parameters, u)
+        pullback = parameter_gradient(real, self._leaves, u)
 
         def product(v: Tensors) -> Tensors:
             jacobian_v = gradient(pullback, u, v)
             curvature_v = gradient(loss_gradient, leaves, jacobian_v)
-            return gradient(real, self.parameters, scaled(scale, curvature_v))
+            return gradient(real, self._leaves, scaled(scale, curvature_v))
 
         return product
 

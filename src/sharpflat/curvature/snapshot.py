@@ -36,8 +36,6 @@ class Snapshot:
         tensors = (*parameters, *buffers, *data)
         self._identities = [(id(t), _version(t)) for t in tensors]
         self._layers = layers
-        device = parameters[0].device.type
-        self._autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         self._values = [*_flat_by_kind((*parameters, *buffers)), *map(_spread, data)]
 
     def matches(self, other: Snapshot) -> bool:
@@ -45,7 +43,6 @@ class Snapshot:
         return (
             self._identities == other._identities
             and self._layers == other._layers
-            and self._autocast == other._autocast
             and all(map(torch.equal, self._values, other._values))
         )
 
