@@ -12,6 +12,7 @@ from sharpflat.cli import main
 from sharpflat.config import read_tier
 from sharpflat.figures import FIGURES
 from sharpflat.plan import all_runs
+from sharpflat.schema import kind_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,7 +92,7 @@ def test_a_table_that_lacks_a_column_is_named(tmp_path: Path, lacking: str) -> N
 
 @pytest.mark.parametrize("table", sorted((ROOT / "results").glob("*/figures/*.csv")), ids=str)
 def test_every_committed_table_is_the_one_of_its_figure(table: Path) -> None:
-    refuse_wrong_table(pd.read_csv(table, nrows=2), table.stem, table)
+    refuse_wrong_table(pd.read_csv(table, nrows=2), kind_of(table.stem, FIGURES) or "", table)
 
 
 def test_an_error_inside_a_figure_is_not_told_as_a_wrong_table(

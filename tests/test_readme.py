@@ -16,7 +16,8 @@ from torch import nn
 
 from sharpflat import layout
 from sharpflat.analysis.readme_table import readme_table, replace_between_markers
-from sharpflat.cli import _parser, main
+from sharpflat.cli import main
+from sharpflat.cli.main import _parser
 from sharpflat.config import parse_config, read_tier
 from sharpflat.plan import all_prefixes, all_runs, figure_runs
 from sharpflat.settings import merge

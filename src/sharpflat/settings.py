@@ -12,6 +12,8 @@ from sharpflat.tasks.registry import DATASETS, LOSSES, count_parameters, look_up
 AFTER_SWITCH = ("learning_rate", "batch_size", "k", "refresh", "hessian_samples")
 #: Rhythm of the records, which a figure may set for its runs from the switch on.
 RHYTHM = ("record_every", "eigen_every")
+#: What else a figure may set so.
+FROM_SWITCH = ("steps", "learning_rate")
 #: What a task needs besides its data, model, k and losses; defaults may give it.
 NEEDED = (
     "learning_rate",
@@ -94,13 +96,13 @@ def cells(values: Mapping[str, Any], where: str, request: Mapping[str, Any]) -> 
     Args:
         values: The whole configuration.
         where: Key of the request, for messages.
-        request: ``tasks`` and ``losses``, and perhaps ``steps``, ``vary`` and the rhythm of the
-            records from the switch on, ``record_every`` and ``eigen_every``.
+        request: ``tasks`` and ``losses``, and perhaps ``vary``, and from the switch on ``steps``,
+            ``learning_rate`` and the rhythm of the records, ``record_every`` and ``eigen_every``.
 
     Raises:
         ConfigError: Something that it names is not there or not allowed.
     """
-    common = {name: request[name] for name in ("steps", *RHYTHM) if name in request}
+    common = {name: request[name] for name in (*FROM_SWITCH, *RHYTHM) if name in request}
     varied = list(request.get("vary", {}).items())
     for task in request["tasks"]:
         if task not in values["tasks"]:
@@ -113,12 +115,29 @@ def cells(values: Mapping[str, Any], where: str, request: Mapping[str, Any]) -> 
             if not varied:
                 yield Cell(before=default, after=_setting(values, task, loss, common))
             for name, candidates in varied:
-                for value in candidates:
-                    change = _change(values["tasks"][task], name, value)
+                for candidate in candidates:
+                    chosen = together(name, candidate)
+                    change: dict[str, Any] = {}
+                    for key, value in chosen.items():
+                        change = merge(change, _change(values["tasks"][task], key, value))
                     after = _setting(values, task, loss, merge(common, change))
-                    changed_before = name not in AFTER_SWITCH
+                    changed_before = any(key not in AFTER_SWITCH for key in chosen)
                     before = _setting(values, task, loss, change) if changed_before else default
-                    yield Cell(before=before, after=after, varied=name, value=value)
+                    yield Cell(before=before, after=after, varied=name, value=chosen[name])
+
+
+def together(name: str, candidate: Any) -> Mapping[str, Any]:
+    """The settings that a varied one takes along: those of a mapping that names it, or none.
+
+    Example:
+        >>> together("optimizer", {"optimizer": "adam", "learning_rate": 0.001})
+        {'optimizer': 'adam', 'learning_rate': 0.001}
+        >>> together("k", 5)
+        {'k': 5}
+    """
+    if isinstance(candidate, Mapping) and name in candidate:
+        return candidate
+    return {name: candidate}
 
 
 def _change(task: Mapping[str, Any], name: str, value: Value) -> dict[str, Any]:
