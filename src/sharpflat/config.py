@@ -226,24 +226,24 @@ def _output_name(values: Mapping[str, Any]) -> str:
 
 def _methods(key: str, names: Sequence[str]) -> tuple[Method, ...]:
     try:
-        return _each_once(key, [parse_method(name) for name in names])
-    except ConfigError:
-        raise
+        methods = [parse_method(name) for name in names]
     except ValueError as error:
         raise ConfigError(f"config: {key}: {error}") from None
+    return _each_once(key, methods)
 
 
 def _figure_methods(figure: str, request: Mapping[str, Any]) -> tuple[Method, ...]:
     if "grid" not in request:
         return _methods(f"figures.{figure}.methods", request["methods"])
     key, grid = f"figures.{figure}.grid", request["grid"]
+    pairs = product(grid["dom_weight"], grid["bulk_weight"])
     try:
-        pairs = product(grid["dom_weight"], grid["bulk_weight"])
-        return _each_once(key, [weights(a, b) for a, b in pairs if a > 0 or b > 0])
-    except ConfigError:
-        raise
+        methods = [weights(a, b) for a, b in pairs if a > 0 or b > 0]
     except ValueError as error:
         raise ConfigError(f"config: {key}: {error}") from None
+    if not methods:
+        raise ConfigError(f"config: {key} has no pair but (0, 0): give a weight above 0")
+    return _each_once(key, methods)
 
 
 def _each_once(key: str, methods: Sequence[Method]) -> tuple[Method, ...]:

@@ -24,7 +24,7 @@ TASKS, LOSSES = ("mnist_mlp", "cifar10_cnn", "sst2_transformer"), ("mse", "cross
 #: Of the figures that train; ``eigensolver_cost`` and ``curvature_energy`` have tests of their own.
 NAMED, POINTS = (
     ["sgd", "dom_sgd", "bulk_sgd"],
-    ["sgd_to_bulk(0.9)", "sgd_to_bulk(0.5)", "convex(1)"],
+    ["sgd_to_bulk(0.9)", "sgd_to_bulk(0.5)", "convex(1)", "weights(0.5, 2)"],
 )
 METHODS = {
     "dom_bulk": NAMED,
