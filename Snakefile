@@ -46,8 +46,8 @@ include: "workflow/rules/figures.smk"
 rule all:
     default_target: True
     input:
-        [layout.figure(TIER, name) for name in STUDY.figures],
-        layout.runs_list(TIER),
-        layout.claims(TIER),
-        layout.report(TIER),
+        [layout.figure(STUDY.name, name) for name in STUDY.figures],
+        layout.runs_list(STUDY.name),
+        layout.claims(STUDY.name),
+        layout.report(STUDY.name),
     localrule: True

@@ -7,11 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
+from sharpflat import __version__
 from sharpflat.analysis.columns import refuse_wrong_table
 from sharpflat.cli import main
+from sharpflat.cli.main import _parser
 from sharpflat.config import read_tier
 from sharpflat.figures import FIGURES
 from sharpflat.plan import all_runs
+from sharpflat.schema import kind_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,6 +80,47 @@ def test_another_folder_than_a_checkout_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_with_debug_an_expected_failure_keeps_its_traceback(resolved: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"missing\.json"):
+        main(["--debug", "plan", str(tmp_path / "missing.json"), str(tmp_path / "runs.csv")])
+    with pytest.raises(ValueError, match="'no-such-run' is not among"):
+        main(["--debug", "prefix", str(resolved), "no-such-run"])
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"sharpflat {__version__}\n"
+
+
+def test_every_argument_is_described() -> None:
+    parser = _parser()
+    (commands,) = (action for action in parser._actions if isinstance(action.choices, dict))
+    parsers = [parser, *commands.choices.values()]
+    arguments = [action for each in parsers for action in each._actions]
+    assert len(arguments) > 40
+    assert [a.dest for a in arguments if a is not commands and not a.help] == []
+
+
+def test_files_change_what_a_tier_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the order in which they are given; a tier stands in a file, or in the command."""
+    monkeypatch.chdir(ROOT)
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("tier: smoke\nname: first\n")
+    second.write_text("name: my_study\n")
+    main(["status", "--configfile", str(first), str(second)])
+    assert capsys.readouterr().out.startswith("my_study, smoke tier:\n")
+    main(["status", "--tier", "laptop", "--configfile", str(second)])
+    assert capsys.readouterr().out.startswith("my_study, laptop tier:\n")
+    second.write_text("- a list\n")
+    assert "second.yaml holds ['a list'], not settings by name" in _message(
+        "status", "--configfile", second
+    )
+    assert "none.yaml" in _message("status", "--configfile", tmp_path / "none.yaml")
+
+
 def _drawing(table: Path, tmp_path: Path) -> list[str]:
     return ["figure", "dom_bulk", str(table), str(tmp_path / "figure.png")]
 
@@ -91,7 +135,7 @@ def test_a_table_that_lacks_a_column_is_named(tmp_path: Path, lacking: str) -> N
 
 @pytest.mark.parametrize("table", sorted((ROOT / "results").glob("*/figures/*.csv")), ids=str)
 def test_every_committed_table_is_the_one_of_its_figure(table: Path) -> None:
-    refuse_wrong_table(pd.read_csv(table, nrows=2), table.stem, table)
+    refuse_wrong_table(pd.read_csv(table, nrows=2), kind_of(table.stem, FIGURES) or "", table)
 
 
 def test_an_error_inside_a_figure_is_not_told_as_a_wrong_table(

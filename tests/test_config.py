@@ -1,6 +1,7 @@
 """What a configuration accepts, and the messages of what it refuses."""
 
 import copy
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from faults.configs import REFUSED, task
 
-from sharpflat.config import TIERS, parse_config, read_resolved, read_tier
+from sharpflat.config import SCHEMA_PATH, TIERS, parse_config, read_resolved, read_tier
 from sharpflat.settings import ConfigError
 from sharpflat.tasks.models import count_parameters
 from sharpflat.tasks.registry import DATASETS
@@ -147,6 +148,96 @@ def test_a_task_changes_one_part_of_the_switch() -> None:
     del (values := copy.deepcopy(dict(config.raw)))["defaults"]["switch"]["alignment"]
     with pytest.raises(ConfigError, match=r"switch\.alignment is missing"):
         parse_config(values, ROOT)
+
+
+def _mine(name: str = "mine", **request: Any) -> dict[str, Any]:
+    """A figure of one's own."""
+    return {"figures": {name: {"tasks": ["mnist_mlp"], "losses": ["mse"], **request}}}
+
+
+RATES = {"methods": ["sgd", "bulk_sgd"], "vary": {"learning_rate": [0.02, 0.1]}}
+GRID = {"dom_weight": [0, 0.5], "bulk_weight": [0, 1, 4]}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (_mine(**RATES), "'mine' begins with none: give `kind`; allowed are dom_bulk"),
+        (_mine(kind="ablate", **RATES), "figures.mine.kind = 'ablate' is unknown; allowed are"),
+        (_mine(kind=3, **RATES), "figures.mine.kind = 3 is unknown"),
+        (_mine("alignment_2", kind="ablation", **RATES), "by its name it is of the kind 'align"),
+        (_mine(kind="ablation", methods=["sgd"]), "figures.mine.* 'vary' is a required property"),
+        (_mine(kind="dom_bulk", **RATES), "config: figures.mine: .*'vary' was unexpected"),
+        (_mine("all", kind="ablation", **RATES), "'all'.*not that of another target"),
+        (_mine("report", kind="ablation", **RATES), "'report'.*not that of another target"),
+        (_mine("My figure", kind="ablation", **RATES), "'My figure'.*small letters"),
+        (_mine("x/../y", kind="ablation", **RATES), "'x/../y'.*small letters"),
+        (
+            _mine(kind="ablation", **RATES | {"methods": ["weights(1, 2)", "weights(1,2.0)"]}),
+            r"figures.mine.methods names weights\(1, 2\) twice",
+        ),
+        (
+            _mine(kind="ablation", **RATES | {"methods": ["weights(0.5", "2)"]}),
+            "needs quotes",
+        ),
+        (
+            _mine(kind="interpolation", methods=["sgd", "weights(1, 2)"]),
+            r"methods.1 = 'weights\(1, 2\)': free weights lie on no path",
+        ),
+        (_mine(kind="stability_plane", methods=["sgd"], grid=GRID), "mine.methods = .*of its grid"),
+        (
+            _mine(kind="stability_plane", grid={"dom_weight": [0], "bulk_weight": [-1]}),
+            "grid.bulk_weight.0 = -1",
+        ),
+        (
+            _mine(kind="stability_plane", grid={"dom_weight": [0], "bulk_weight": [0]}),
+            "figures.mine.grid has no pair but",
+        ),
+        (_mine(kind="ablation", seeds=[], **RATES), r"figures.mine.seeds = \[\]"),
+        (_mine(kind="transfer", methods=["sgd"]), "'bisection' is a required property"),
+        (_mine(kind="optimizers", **RATES), "vary: .*'learning_rate'.* allowed are optimizer"),
+        ({"name": "laptop"}, "name = 'laptop' is the folder of others, and tier = 'smoke'"),
+        ({"name": "data"}, "name = 'data' is the folder of others"),
+        ({"name": "../x"}, "name = '../x'"),
+    ],
+    ids=lambda case: str(case)[:60],
+)
+def test_a_question_of_ones_own_that_does_not_fit_is_refused_in_words(
+    overrides: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as refusal:
+        read_tier("smoke", ROOT, overrides)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_figure_has_the_kind_that_it_names_or_that_its_name_begins_with() -> None:
+    figures = read_tier("smoke", ROOT, _mine(kind="ablation", **RATES)).figures
+    kinds = {name: figures[name].kind for name in ("mine", "ablation_lr", "dom_bulk")}
+    assert kinds == {"mine": "ablation", "ablation_lr": "ablation", "dom_bulk": "dom_bulk"}
+
+
+def test_no_figure_can_have_the_name_of_a_rule() -> None:
+    """Oracle: the rules as they are written in the workflow's files."""
+    files = [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    rules = {rule for file in files for rule in re.findall(r"\brule (\w+):", file.read_text())}
+    schema = yaml.safe_load((ROOT / SCHEMA_PATH).read_text())
+    names = schema["properties"]["figures"]["propertyNames"]["not"]["enum"]
+    assert set(names) == rules | {"eigensolver_cost"}
+
+
+def test_a_name_is_the_tiers_unless_given() -> None:
+    assert read_tier("smoke", ROOT).name == read_tier("smoke", ROOT, {"name": "smoke"}).name
+    assert read_tier("smoke", ROOT, {"name": "my_study"}).name == "my_study"
+
+
+def test_a_plane_holds_every_pair_of_weights_at_one_learning_rate() -> None:
+    plane = _mine("stability_plane", grid=GRID, learning_rate=0.07, seeds=[5])
+    figure = read_tier("smoke", ROOT, plane).figures["stability_plane"]
+    pairs = {(method.dom_weight, method.bulk_weight) for method in figure.methods}
+    assert pairs == {(0, 1), (0, 4), (0.5, 0), (0.5, 1), (0.5, 4)}
+    (cell,) = figure.cells
+    assert (cell.before.learning_rate, cell.after.learning_rate) == (0.02, 0.07)
+    assert figure.seeds == (5,)
 
 
 def test_an_unknown_tier_is_refused() -> None:

@@ -78,7 +78,7 @@ def test_a_figure_varies_it_with_learning_rate_and_switch_of_its_own() -> None:
     """And the options of the task's own optimizer do not become another's."""
     smoke = read_tier("smoke", ROOT)
     task = {**smoke.raw["tasks"]["mnist_mlp"], "optimizer": {"name": "sgd", "momentum": 0.9}}
-    muon = {"name": "muon", "learning_rate": 0.003, "switch": {"alignment": None, "max_steps": 7}}
+    muon = {"optimizer": "muon", "learning_rate": 0.003, "switch_step": 7}
     figure = {
         "tasks": ["mnist_mlp"],
         "losses": ["mse"],
@@ -88,18 +88,16 @@ def test_a_figure_varies_it_with_learning_rate_and_switch_of_its_own() -> None:
     values = {
         **smoke.raw,
         "tasks": {**smoke.raw["tasks"], "mnist_mlp": task},
-        "figures": {"ablation_lr": figure},
+        "figures": {"optimizers": figure},
     }
-    plain, stepped, adam = (
-        cell for cell in parse_config(values, ROOT).figures["ablation_lr"].cells
-    )
+    plain, stepped, adam = (cell for cell in parse_config(values, ROOT).figures["optimizers"].cells)
     assert is_plain_sgd(plain.before.optimizer, plain.before.optimizer_options)
     assert [cell.value for cell in (plain, stepped, adam)] == ["sgd", "muon", "adam(eps=1e-06)"]
     assert stepped.before.learning_rate == stepped.after.learning_rate == 0.003
     assert (stepped.before.switch_alignment, stepped.before.switch_max_steps) == (None, 7)
     assert adam.before.switch_max_steps == plain.before.switch_max_steps != 7
-    figure["vary"] = {"optimizer": [{"name": "adam", "learning_rate": 0}]}
-    with pytest.raises(ConfigError, match=r"vary\.optimizer\.0"):
+    figure["vary"] = {"optimizer": [{"optimizer": "adam", "learning_rate": 0}]}
+    with pytest.raises(ConfigError, match=r"vary\.optimizer\.0\.learning_rate"):
         parse_config(values, ROOT)
 
 

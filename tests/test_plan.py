@@ -226,6 +226,54 @@ def test_a_task_may_have_seeds_of_its_own() -> None:
     assert config.seeds_of("digits_cnn") == config.seeds == (0, 1, 2)
 
 
+def test_a_figure_may_have_seeds_of_its_own() -> None:
+    """Fewer or more than its task's, runs and searches alike; those in common are shared."""
+    figures = {
+        "ablation_lr": {**RUNS, "methods": ["sgd"], "vary": {"k": [3]}, "seeds": [2, 7]},
+        "transfer": EDGE | {"seeds": [1]},
+    }
+    config = _config(tasks={"mnist_mlp": {"seeds": [0, 1, 2]}}, figures=figures)
+    shown = figure_runs(config, config.figures["ablation_lr"])
+    assert {run.record.prefix.seed for run in shown} == {2, 7}
+    edges = figure_edges(config, config.figures["transfer"])
+    assert [edge.record.prefix.seed for edge in edges] == [1, 1]
+    assert {run.prefix.seed for run in all_runs(config)} == {0, 1, 2, 7}
+    assert len(all_prefixes(config)) == 4
+
+
+def test_transfer_searches_each_task_and_loss_from_its_own_learning_rate() -> None:
+    tasks = ["mnist_mlp", "digits_cnn"]
+    request = EDGE | {"tasks": tasks, "losses": ["mse", "cross_entropy"], "seeds": [0]}
+    config = _config(figures={"transfer": request})
+    edges = [edge.record for edge in figure_edges(config, config.figures["transfer"])]
+    starts = {(edge.prefix.task, edge.prefix.loss): edge.start.learning_rate for edge in edges}
+    assert starts == {
+        ("mnist_mlp", "mse"): 0.02,
+        ("mnist_mlp", "cross_entropy"): 0.05,
+        ("digits_cnn", "mse"): 0.02,
+        ("digits_cnn", "cross_entropy"): 0.02,
+    }
+
+
+def test_free_weights_that_are_a_named_method_are_its_run() -> None:
+    methods = ["sgd", "weights(1, 1)", "weights(0.5, 2)"]
+    config = _config(figures={"dom_bulk": {"methods": methods, "seeds": [0]}})
+    first, second, third = figure_runs(config, config.figures["dom_bulk"])
+    assert first.record == second.record
+    assert (third.record.dom_weight, third.record.bulk_weight) == (0.5, 2.0)
+
+
+def test_a_varied_value_may_take_other_settings_along() -> None:
+    """Before the switch too, where one of them holds from the start."""
+    narrow = {"width": 8, "learning_rate": 0.3}
+    vary = {"width": [narrow, 16]}
+    config = _config(figures={"ablation_width": {**RUNS, "methods": ["sgd"], "vary": vary}})
+    first, second = config.figures["ablation_width"].cells
+    assert (first.varied, first.value, second.value) == ("width", 8, 16)
+    assert (first.before.learning_rate, first.after.learning_rate) == (0.3, 0.3)
+    assert second.before.learning_rate == 0.02
+
+
 def test_snapshots_are_kept_by_the_runs_that_a_figure_measures() -> None:
     energy = {**RUNS, "methods": ["bulk_sgd"], "snapshots": 3, "probes": 9}
     config = _config(figures={"curvature_energy": energy})

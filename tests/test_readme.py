@@ -16,7 +16,8 @@ from torch import nn
 
 from sharpflat import layout
 from sharpflat.analysis.readme_table import readme_table, replace_between_markers
-from sharpflat.cli import _parser, main
+from sharpflat.cli import main
+from sharpflat.cli.main import _parser
 from sharpflat.config import parse_config, read_tier
 from sharpflat.plan import all_prefixes, all_runs, figure_runs
 from sharpflat.settings import merge
@@ -86,7 +87,9 @@ def _check_dag(output: str, words: list[str]) -> None:
         ("runs", {run.id for run in shown}),
         ("prefixes", {run.prefix.id for run in shown}),
     ):
-        trained = re.findall(rf"results/{tier}/{folder}/(\S+)/trajectory.csv \(update\)", output)
+        trained = re.findall(
+            rf"results/{study.name}/{folder}/(\S+)/trajectory.csv \(update\)", output
+        )
         assert sorted(trained) == sorted(expected)
 
 
@@ -111,7 +114,6 @@ def test_the_question_of_ones_own_is_answered(
 ) -> None:
     """At the smoke tier and a size of seconds, by the commands that the workflow runs."""
     small = {
-        "seeds": [0],
         "tasks": {
             "mnist_mlp": {
                 **{"k": 2, "hessian_samples": 50, "record_every": 4, "eigen_every": 4},
@@ -119,11 +121,11 @@ def test_the_question_of_ones_own_is_answered(
                 "switch": {"alignment": None, "max_steps": 4},
             }
         },
-        "figures": {"ablation_lr": {"steps": 4}},
+        "figures": {"stretched_bulk": {"steps": 4, "seeds": [0]}},
     }
     mine = yaml.safe_load((checkout / MINE).read_text())
     values = merge(merge(read_tier("smoke", ROOT).raw, mine), small)
-    values["figures"] = {"ablation_lr": values["figures"]["ablation_lr"]}
+    values["figures"] = {"stretched_bulk": values["figures"]["stretched_bulk"]}
     deterministic = torch.are_deterministic_algorithms_enabled()
     monkeypatch.chdir(checkout)
     resolved, table, image = tmp_path / "config.json", tmp_path / "lr.csv", tmp_path / "lr.png"
@@ -134,10 +136,12 @@ def test_the_question_of_ones_own_is_answered(
     main(["prefix", str(resolved), *(prefix.id for prefix in all_prefixes(config))])
     main(["train", str(resolved), *(run.id for run in all_runs(config))])
     torch.use_deterministic_algorithms(deterministic)
-    main(["table", str(resolved), "ablation_lr", str(table)])
+    main(["table", str(resolved), "stretched_bulk", str(table)])
     shown = set(pd.read_csv(table)["method"]) - {"before_switch"}
-    assert shown == set(mine["figures"]["ablation_lr"]["methods"])
-    main(["figure", "ablation_lr", str(table), str(image)])
+    assert shown == set(mine["figures"]["stretched_bulk"]["methods"])
+    assert len(list(Path("results/my_study/runs").iterdir())) == 12
+    assert not Path("results/smoke").exists()
+    main(["figure", config.figures["stretched_bulk"].kind, str(table), str(image)])
     assert image.stat().st_size > 10_000
 
 

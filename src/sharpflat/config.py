@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import jsonschema
 import yaml
 
-from sharpflat.methods import Method, parse_method
-from sharpflat.settings import SWITCH_STEP, Cell, ConfigError, Setting, cells, merge
+from sharpflat.methods import Method, parse_method, weights
+from sharpflat.schema import check
+from sharpflat.settings import Cell, ConfigError, Setting, cells, merge
 
 TIERS = ("smoke", "laptop", "paper")
+#: Folder of the data sets, beside those of the results.
+SHARED = "data"
 SCHEMA_PATH = Path("workflow/schemas/config.schema.yaml")
 
 
@@ -39,16 +42,20 @@ class Figure:
 
     Attributes:
         name: Of the figure.
+        kind: What it shows and how, one of the schema's ``$defs``.
         cells: What is trained.
         methods: How it goes on from the switch.
+        seeds: Of the repetitions, or ``None`` for the task's own.
         snapshots: Points of every run whose parameters are kept, to measure the energy there.
         probes: Random probes of a measurement of the energy.
         bisection: Where the learning rates are those of a search, else ``None``.
     """
 
     name: str
+    kind: str
     cells: tuple[Cell, ...]
     methods: tuple[Method, ...]
+    seeds: tuple[int, ...] | None = None
     snapshots: int = 0
     probes: int = 0
     bisection: Bisection | None = None
@@ -76,6 +83,7 @@ class Config:
 
     Attributes:
         tier: ``smoke``, ``laptop`` or ``paper``.
+        name: Of the folders that hold its results and figures, the tier's unless given.
         seeds: Seeds of the repetitions, where a task has none of its own.
         task_seeds: Those of the tasks that have.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -93,6 +101,7 @@ class Config:
     """
 
     tier: str
+    name: str
     seeds: tuple[int, ...]
     task_seeds: Mapping[str, tuple[int, ...]]
     device: Literal["auto", "cpu", "cuda"]
@@ -108,8 +117,10 @@ class Config:
     benchmark: Benchmark | None
     raw: Mapping[str, Any]
 
-    def seeds_of(self, task: str) -> tuple[int, ...]:
-        """Seeds of a task's repetitions."""
+    def seeds_of(self, task: str, figure: Figure | None = None) -> tuple[int, ...]:
+        """Seeds of a task's repetitions, in a figure its own if it has any."""
+        if figure is not None and figure.seeds is not None:
+            return figure.seeds
         return self.task_seeds.get(task, self.seeds)
 
     @property
@@ -155,16 +166,14 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
         ConfigError: Names the first key that is not allowed, its value and what is.
     """
     schema = yaml.safe_load((root / SCHEMA_PATH).read_text())
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(dict(values))
-    first = jsonschema.exceptions.best_match(errors)
-    if first is not None:
-        raise ConfigError(_explain(first))
-    _check_varied(values, schema["properties"]["tasks"]["additionalProperties"]["properties"])
+    kinds = check(values, schema)
     figures = {
         name: Figure(
             name=name,
+            kind=kinds[name],
             cells=tuple(cells(values, f"figures.{name}", request)),
-            methods=_methods(f"figures.{name}.methods", request["methods"]),
+            methods=_figure_methods(name, request),
+            seeds=tuple(request["seeds"]) if "seeds" in request else None,
             snapshots=request.get("snapshots", 0),
             probes=request.get("probes", 0),
             bisection=_bisection(name, request["bisection"]) if "bisection" in request else None,
@@ -174,6 +183,7 @@ def parse_config(values: Mapping[str, Any], root: Path) -> Config:
     mirror = values.get("data_mirror")
     return Config(
         tier=values["tier"],
+        name=_output_name(values),
         seeds=tuple(values["seeds"]),
         task_seeds={
             name: tuple(task["seeds"]) for name, task in values["tasks"].items() if "seeds" in task
@@ -204,50 +214,45 @@ def _read_mapping(path: Path, parse: Callable[[str], Any]) -> Mapping[str, Any]:
     return values
 
 
-def _check_varied(values: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Hold the values that figures vary to what the schema allows of the settings themselves."""
-    size = settings["sizes"]["additionalProperties"]
-    others = {SWITCH_STEP: settings["switch"]["properties"]["max_steps"]}
-    for figure, request in values["figures"].items():
-        for name, candidates in request.get("vary", {}).items():
-            for position, value in enumerate(candidates):
-                validator = jsonschema.Draft202012Validator(
-                    settings.get(name, others.get(name, size))
-                )
-                for error in validator.iter_errors(value):
-                    error.path.extendleft([position, name, "vary", figure, "figures"])
-                    raise ConfigError(_explain(error))
-
-
-def _explain(error: jsonschema.ValidationError) -> str:
-    key = ".".join(str(part) for part in error.absolute_path) or "the configuration"
-    remedy = ""
-    if isinstance(error.instance, str) and error.validator == "type" and _is_number(error.instance):
-        remedy = (
-            " (YAML reads 1e-3 as text: write 1.0e-3; nested values given to --config are text "
-            "too: put them in a file for --configfile)"
+def _output_name(values: Mapping[str, Any]) -> str:
+    name: str = values.get("name", values["tier"])
+    if name in (*TIERS, SHARED) and name != values["tier"]:
+        raise ConfigError(
+            f"config: name = {name!r} is the folder of others, and tier = {values['tier']!r}: "
+            "give a name of your own"
         )
-    if error.validator == "additionalProperties":
-        properties = cast(Mapping[str, Any], error.schema)["properties"]
-        remedy = f"; allowed are {', '.join(properties)}"
-        where = "config" if not error.absolute_path else f"config: {key}"
-        return f"{where}: {error.message}{remedy}"
-    return f"config: {key} = {error.instance!r}: {error.message}{remedy}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return name
 
 
 def _methods(key: str, names: Sequence[str]) -> tuple[Method, ...]:
     try:
-        return tuple(parse_method(name) for name in names)
+        methods = [parse_method(name) for name in names]
     except ValueError as error:
         raise ConfigError(f"config: {key}: {error}") from None
+    return _each_once(key, methods)
+
+
+def _figure_methods(figure: str, request: Mapping[str, Any]) -> tuple[Method, ...]:
+    if "grid" not in request:
+        return _methods(f"figures.{figure}.methods", request["methods"])
+    key, grid = f"figures.{figure}.grid", request["grid"]
+    pairs = product(grid["dom_weight"], grid["bulk_weight"])
+    try:
+        methods = [weights(a, b) for a, b in pairs if a > 0 or b > 0]
+    except ValueError as error:
+        raise ConfigError(f"config: {key}: {error}") from None
+    if not methods:
+        raise ConfigError(f"config: {key} has no pair but (0, 0): give a weight above 0")
+    return _each_once(key, methods)
+
+
+def _each_once(key: str, methods: Sequence[Method]) -> tuple[Method, ...]:
+    """The methods; a second spelling of a name would be a second run of every seed in a table."""
+    names = [method.name for method in methods]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"config: {key} names {name} twice: leave one out")
+    return tuple(methods)
 
 
 def _bisection(figure: str, options: Mapping[str, Any]) -> Bisection:

@@ -1,4 +1,7 @@
-"""Where every file of a tier lies, relative to the root of the repository."""
+"""Where every file of a tier lies, relative to the root of the repository.
+
+A configuration with a name of its own has folders of that name in place of the tier's.
+"""
 
 from __future__ import annotations
 

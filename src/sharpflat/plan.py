@@ -80,7 +80,7 @@ def figure_runs(config: Config, figure: Figure) -> tuple[FigureRun, ...]:
         )
         for cell in figure.cells
         for method in figure.methods
-        for seed in config.seeds_of(cell.before.task)
+        for seed in config.seeds_of(cell.before.task, figure)
     )
 
 
@@ -92,7 +92,7 @@ def figure_edges(config: Config, figure: Figure) -> tuple[FigureEdge, ...]:
         FigureEdge(method=method, record=_edge(cell, method, seed, figure.bisection))
         for cell in figure.cells
         for method in figure.methods
-        for seed in config.seeds_of(cell.before.task)
+        for seed in config.seeds_of(cell.before.task, figure)
     )
 
 

@@ -13,6 +13,8 @@ from sharpflat.tasks.registry import DATASETS, LOSSES, check_model, look_up
 AFTER_SWITCH = ("learning_rate", "batch_size", "k", "refresh", "hessian_samples")
 #: Rhythm of the records, which a figure may set for its runs from the switch on.
 RHYTHM = ("record_every", "eigen_every")
+#: What else a figure may set so.
+FROM_SWITCH = ("steps", "learning_rate")
 #: What a task needs besides its data, model, k and losses; defaults may give it.
 NEEDED = (
     "optimizer",
@@ -29,8 +31,6 @@ NEEDED = (
     "switch.ema_decay",
     "switch.max_steps",
 )
-#: What a figure that varies the optimizer may say beside its options: each needs its own.
-BESIDE_OPTIONS = ("learning_rate", "switch")
 #: Step of a switch that waits for no alignment.
 SWITCH_STEP = "switch_step"
 
@@ -100,13 +100,13 @@ def cells(values: Mapping[str, Any], where: str, request: Mapping[str, Any]) -> 
     Args:
         values: The whole configuration.
         where: Key of the request, for messages.
-        request: ``tasks`` and ``losses``, and perhaps ``steps``, ``vary`` and the rhythm of the
-            records from the switch on, ``record_every`` and ``eigen_every``.
+        request: ``tasks`` and ``losses``, and perhaps ``vary``, and from the switch on ``steps``,
+            ``learning_rate`` and the rhythm of the records, ``record_every`` and ``eigen_every``.
 
     Raises:
         ConfigError: Something that it names is not there or not allowed.
     """
-    common = {name: request[name] for name in ("steps", *RHYTHM) if name in request}
+    common = {name: request[name] for name in (*FROM_SWITCH, *RHYTHM) if name in request}
     varied = list(request.get("vary", {}).items())
     for task in request["tasks"]:
         if task not in values["tasks"]:
@@ -119,22 +119,37 @@ def cells(values: Mapping[str, Any], where: str, request: Mapping[str, Any]) -> 
             if not varied:
                 yield Cell(before=default, after=_setting(values, task, loss, common))
             for name, candidates in varied:
-                for value in candidates:
-                    change = _change(values["tasks"][task], name, value)
+                for candidate in candidates:
+                    chosen = together(name, candidate)
+                    change: dict[str, Any] = {}
+                    for key, value in chosen.items():
+                        change = merge(change, _change(values["tasks"][task], key, value))
                     after = _setting(values, task, loss, merge(common, change))
-                    changed_before = name not in AFTER_SWITCH
+                    changed_before = any(key not in AFTER_SWITCH for key in chosen)
                     before = _setting(values, task, loss, change) if changed_before else default
-                    shown = _optimizer_label(after) if name == "optimizer" else value
+                    shown = _optimizer_label(after) if name == "optimizer" else chosen[name]
                     yield Cell(before=before, after=after, varied=name, value=shown)
+
+
+def together(name: str, candidate: Any) -> Mapping[str, Any]:
+    """The settings that a varied one takes along: those of a mapping that names it, or none.
+
+    Example:
+        >>> together("optimizer", {"optimizer": "adam", "learning_rate": 0.001})
+        {'optimizer': 'adam', 'learning_rate': 0.001}
+        >>> together("k", 5)
+        {'k': 5}
+    """
+    if isinstance(candidate, Mapping) and name in candidate:
+        return candidate
+    return {name: candidate}
 
 
 def _change(task: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
     if name in task["sizes"]:
         return {"sizes": {name: value}}
     if name == "optimizer":
-        given = {"name": value} if isinstance(value, str) else dict(value)
-        beside = {key: given.pop(key) for key in BESIDE_OPTIONS if key in given}
-        return {"optimizer": given, **beside}
+        return {name: value}
     if name == SWITCH_STEP:
         return {"switch": {"alignment": None, "max_steps": value}}
     if name in AFTER_SWITCH:

@@ -70,7 +70,8 @@ def tier_status(config: Config) -> tuple[Result, ...]:
 
 def describe(config: Config, results: tuple[Result, ...]) -> Iterator[str]:
     """The status in lines: a count of each state by kind, hours left, and what is not there."""
-    yield f"{config.tier} tier:"
+    own = f"{config.name}, " if config.name != config.tier else ""
+    yield f"{own}{config.tier} tier:"
     for kind in ("prefixes", "runs", "edges"):
         chosen = [result for result in results if result.folder.parent.name == kind]
         if chosen:
@@ -84,7 +85,7 @@ def describe(config: Config, results: tuple[Result, ...]) -> Iterator[str]:
 
 
 def _records(config: Config) -> Iterator[tuple[Record, Path]]:
-    tier = config.tier
+    tier = config.name
     yield from ((record, layout.prefix(tier, record.id)) for record in all_prefixes(config))
     yield from ((record, layout.run(tier, record.id)) for record in all_runs(config))
     yield from ((record, layout.edge(tier, record.id)) for record in all_edges(config))

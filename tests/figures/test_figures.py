@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 
 from sharpflat.figures import FIGURES
 from sharpflat.figures.style import method_label, save
+from sharpflat.schema import kind_of
 
 Make = Callable[..., pd.DataFrame]
 SOURCE = Path(__file__).parents[2] / "src"
@@ -23,7 +24,7 @@ TASKS, LOSSES = ("mnist_mlp", "cifar10_cnn", "sst2_transformer"), ("mse", "cross
 #: Of the figures that train; ``eigensolver_cost`` and ``curvature_energy`` have tests of their own.
 NAMED, POINTS = (
     ["sgd", "dom_sgd", "bulk_sgd"],
-    ["sgd_to_bulk(0.9)", "sgd_to_bulk(0.5)", "convex(1)"],
+    ["sgd_to_bulk(0.9)", "sgd_to_bulk(0.5)", "convex(1)", "weights(0.5, 2)"],
 )
 METHODS = {
     "dom_bulk": NAMED,
@@ -88,19 +89,20 @@ def _trials(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_the_figures_are_those_of_the_study() -> None:
-    assert set(FIGURES) == {*METHODS, *VARIED, "curvature_energy", "eigensolver_cost"}
+    names = {*METHODS, *VARIED, "curvature_energy", "eigensolver_cost"}
+    assert set(FIGURES) == {kind_of(name, FIGURES) for name in names}
 
 
 @pytest.mark.parametrize("name", [*METHODS, "ablation_k", "ablation_hessian_samples"])
 def test_nothing_overlaps_or_leaves_the_page(name: str, table: Make, tmp_path: Path) -> None:
-    _check_layout(FIGURES[name](table(name, TASKS[:1], LOSSES[:1])), tmp_path)
+    _check_layout(_plot(name)(table(name, TASKS[:1], LOSSES[:1])), tmp_path)
 
 
 @pytest.mark.parametrize("name", WITH_METHODS)
 def test_points_of_paths_have_looks_and_entries_of_their_own(
     name: str, table: Make, tmp_path: Path
 ) -> None:
-    figure = FIGURES[name](table(name, TASKS[:1], LOSSES[:1], more=POINTS))
+    figure = _plot(name)(table(name, TASKS[:1], LOSSES[:1], more=POINTS))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     methods = dict.fromkeys([*METHODS.get(name, ["sgd", "bulk_sgd"]), *POINTS])
     assert {method_label(method) for method in methods} <= set(labels)
@@ -114,7 +116,13 @@ def test_points_of_paths_have_looks_and_entries_of_their_own(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*METHODS, "ablation_refresh"])
 def test_nor_on_a_page_of_all_tasks_and_losses(name: str, table: Make, tmp_path: Path) -> None:
-    _check_layout(FIGURES[name](table(name, TASKS, LOSSES)), tmp_path)
+    _check_layout(_plot(name)(table(name, TASKS, LOSSES)), tmp_path)
+
+
+def _plot(name: str) -> Callable[[pd.DataFrame], Figure]:
+    kind = kind_of(name, FIGURES)
+    assert kind is not None
+    return FIGURES[kind]
 
 
 def _check_layout(figure: Figure, folder: Path) -> None:

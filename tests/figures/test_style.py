@@ -25,7 +25,7 @@ from sharpflat.figures.style import (
     method_marker,
     save,
 )
-from sharpflat.methods import PATHS, POINTS
+from sharpflat.methods import FREE, PATHS, POINTS
 
 Make = Callable[..., pd.DataFrame]
 STEMS = ["before_switch", *POINTS, *PATHS]
@@ -52,6 +52,18 @@ def test_points_of_a_path_share_dashes_and_marker_and_go_from_dark_to_pale() -> 
         "Dom to Bulk, α = 0.9",
         "Dom to Bulk, α = 1",
     ]
+
+
+def test_free_weights_have_looks_by_their_numbers_alone() -> None:
+    names = [f"weights({a}, {b})" for a in (0, 0.25, 0.5, 1) for b in (0.5, 1, 2, 3, 4)]
+    colours = {method_colour(name) for name in names}
+    assert len(colours) == len(names)
+    assert not colours & set(METHOD_COLOURS.values())
+    assert {method_marker(name) for name in names} == {METHOD_MARKERS[FREE]}
+    assert list(METHOD_MARKERS.values()).count(METHOD_MARKERS[FREE]) == 1
+    assert list(METHOD_DASHES.values()).count(METHOD_DASHES[FREE]) == 1
+    assert method_label("weights(0.5, 2)") == "a = 0.5, b = 2"
+    assert line_style("weights(0.5, 2)")["color"] == method_colour("weights(0.5, 2)")
 
 
 def test_no_two_methods_have_the_same_colour() -> None:

@@ -88,7 +88,14 @@ def page(tmp_path: Path) -> Path:
     write_report(
         tmp_path / "report.html",
         tier="smoke",
-        figures={"curvature_energy": (tmp_path / "energy.csv", tmp_path / "energy.png")},
+        name="smoke",
+        figures={
+            "curvature_energy": (
+                "curvature_energy",
+                tmp_path / "energy.csv",
+                tmp_path / "energy.png",
+            )
+        },
         claims=tmp_path / "claims.csv",
         folders=[_folder(tmp_path / "run", _summary((1.0, 1.0), alarms=ALARM))],
         config={"seeds": [0, 1]},

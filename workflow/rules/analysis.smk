@@ -4,14 +4,14 @@
 rule table:
     input:
         runs_of_figure,
-        config=layout.resolved_config(TIER),
+        config=layout.resolved_config(STUDY.name),
         sources=[
             PACKAGE / "analysis/tables.py",
             PACKAGE / "analysis/edge_table.py",
             PACKAGE / "plan.py",
         ],
     output:
-        layout.table(TIER, "{figure}"),
+        layout.table(STUDY.name, "{figure}"),
     log:
         LOGS / "table" / "{figure}.log",
     conda:
@@ -22,11 +22,11 @@ rule table:
 
 rule claims_table:
     input:
-        [layout.table(TIER, name) for name in STUDY.figures],
-        config=layout.resolved_config(TIER),
+        [layout.table(STUDY.name, name) for name in STUDY.figures],
+        config=layout.resolved_config(STUDY.name),
         sources=[*sorted((PACKAGE / "analysis").rglob("*.py")), PACKAGE / "stability.py"],
     output:
-        layout.claims(TIER),
+        layout.claims(STUDY.name),
     log:
         LOGS / "claims.log",
     conda:
@@ -37,10 +37,10 @@ rule claims_table:
 
 rule report_page:
     input:
-        [layout.figure(TIER, name)[1] for name in STUDY.figures],
-        layout.claims(TIER),
-        layout.runs_list(TIER),
-        config=layout.resolved_config(TIER),
+        [layout.figure(STUDY.name, name)[1] for name in STUDY.figures],
+        layout.claims(STUDY.name),
+        layout.runs_list(STUDY.name),
+        config=layout.resolved_config(STUDY.name),
         # Captions are drawn from the tables, with the words of the figures.
         sources=[
             *sorted((PACKAGE / "report").rglob("*.*")),
@@ -48,7 +48,7 @@ rule report_page:
             *sorted((PACKAGE / "analysis").glob("*.py")),
         ],
     output:
-        layout.report(TIER),
+        layout.report(STUDY.name),
     log:
         LOGS / "report.log",
     conda:
@@ -59,11 +59,11 @@ rule report_page:
 
 rule claims:
     input:
-        layout.claims(TIER),
+        layout.claims(STUDY.name),
     localrule: True
 
 
 rule report:
     input:
-        layout.report(TIER),
+        layout.report(STUDY.name),
     localrule: True

@@ -21,7 +21,7 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 ENVIRONMENT = "../../envs/sharpflat.yaml"
-LOGS = layout.results(TIER) / "logs"
+LOGS = layout.results(STUDY.name) / "logs"
 PACKAGE = Path("src/sharpflat")
 
 # Jobs run the package of this checkout. With conda, `python` is the environment's; without, it is
@@ -53,18 +53,18 @@ def task_of(job):
 
 
 def kept_by(job, folder):
-    return [folder(TIER, name) / "snapshots.pt" for name in job.ids if name in SNAPSHOTS]
+    return [folder(STUDY.name, name) / "snapshots.pt" for name in job.ids if name in SNAPSHOTS]
 
 
 def runs_of_figure(wildcards):
     figure = STUDY.figures[wildcards.figure]
     runs = plan.figure_runs(STUDY, figure)
-    folders = {layout.run(TIER, run.record.id) for run in runs}
-    folders |= {layout.prefix(TIER, run.record.prefix.id) for run in runs}
+    folders = {layout.run(STUDY.name, run.record.id) for run in runs}
+    folders |= {layout.prefix(STUDY.name, run.record.prefix.id) for run in runs}
     names = ["trajectory.csv", "summary.json", "trajectory.sha256"]
     if figure.snapshots:
         names += ["energy.csv", "energy.sha256"]
-    edges = {layout.edge(TIER, edge.record.id) for edge in plan.figure_edges(STUDY, figure)}
+    edges = {layout.edge(STUDY.name, edge.record.id) for edge in plan.figure_edges(STUDY, figure)}
     searched = ["edge.csv", "summary.json", "edge.sha256"]
     return [
         *(folder / name for folder in sorted(folders) for name in names),

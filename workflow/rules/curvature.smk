@@ -15,12 +15,12 @@ for job, folder in [
         name:
             f"energy_{measured[0]}"
         input:
-            config=ancient(layout.resolved_config(TIER)),
+            config=ancient(layout.resolved_config(STUDY.name)),
             data=layout.dataset(job.dataset),
-            snapshots=[folder(TIER, name) / "snapshots.pt" for name in measured],
+            snapshots=[folder(STUDY.name, name) / "snapshots.pt" for name in measured],
         output:
-            [folder(TIER, name) / "energy.csv" for name in measured],
-            [folder(TIER, name) / "energy.sha256" for name in measured],
+            [folder(STUDY.name, name) / "energy.csv" for name in measured],
+            [folder(STUDY.name, name) / "energy.sha256" for name in measured],
         log:
             LOGS / "energy" / f"{measured[0]}.log",
         conda:
@@ -45,10 +45,10 @@ if STUDY.benchmark is not None:
 
     rule benchmark:
         input:
-            config=layout.resolved_config(TIER),
+            config=layout.resolved_config(STUDY.name),
             data=[layout.dataset(setting.dataset) for setting in STUDY.benchmark.settings],
         output:
-            directory(layout.benchmarks(TIER)),
+            directory(layout.benchmarks(STUDY.name)),
         log:
             LOGS / "benchmark.log",
         conda:
@@ -67,12 +67,12 @@ if STUDY.benchmark is not None:
 
     rule cost_figure:
         input:
-            tables=layout.benchmarks(TIER),
+            tables=layout.benchmarks(STUDY.name),
             sources=[PACKAGE / "figures/eigensolver_cost.py", PACKAGE / "figures/style.py"],
         output:
-            table=layout.table(TIER, "eigensolver_cost"),
-            pdf=layout.figure(TIER, "eigensolver_cost")[0],
-            png=layout.figure(TIER, "eigensolver_cost")[1],
+            table=layout.table(STUDY.name, "eigensolver_cost"),
+            pdf=layout.figure(STUDY.name, "eigensolver_cost")[0],
+            png=layout.figure(STUDY.name, "eigensolver_cost")[1],
         log:
             LOGS / "figure" / "eigensolver_cost.log",
         conda:
@@ -84,5 +84,5 @@ if STUDY.benchmark is not None:
 
     rule benchmarks:
         input:
-            layout.figure(TIER, "eigensolver_cost"),
+            layout.figure(STUDY.name, "eigensolver_cost"),
         localrule: True

@@ -6,17 +6,17 @@ for job in plan.edge_jobs(STUDY):
         name:
             f"edge_{job.ids[0]}"
         input:
-            config=ancient(layout.resolved_config(TIER)),
-            checked=ancient(layout.runs_list(TIER)),
+            config=ancient(layout.resolved_config(STUDY.name)),
+            checked=ancient(layout.runs_list(STUDY.name)),
             data=layout.dataset(job.dataset),
             checkpoints=[
-                layout.prefix(TIER, name) / "checkpoint.pt"
+                layout.prefix(STUDY.name, name) / "checkpoint.pt"
                 for name in sorted({edge.prefix.id for edge in job.records})
             ],
         output:
-            update([layout.edge(TIER, name) / "edge.csv" for name in job.ids]),
-            update([layout.edge(TIER, name) / "summary.json" for name in job.ids]),
-            update([layout.edge(TIER, name) / "edge.sha256" for name in job.ids]),
+            update([layout.edge(STUDY.name, name) / "edge.csv" for name in job.ids]),
+            update([layout.edge(STUDY.name, name) / "summary.json" for name in job.ids]),
+            update([layout.edge(STUDY.name, name) / "edge.sha256" for name in job.ids]),
         log:
             LOGS / "edge" / f"{job.ids[0]}.log",
         benchmark:

@@ -3,7 +3,7 @@
 
 rule figure:
     input:
-        table=layout.table(TIER, "{figure}"),
+        table=layout.table(STUDY.name, "{figure}"),
         sources=[
             *sorted((PACKAGE / "figures").glob("*.py")),
             *sorted((PACKAGE / "analysis").glob("*.py")),
@@ -11,14 +11,16 @@ rule figure:
             PACKAGE / "stability.py",
         ],
     output:
-        pdf=layout.figure(TIER, "{figure}")[0],
-        png=layout.figure(TIER, "{figure}")[1],
+        pdf=layout.figure(STUDY.name, "{figure}")[0],
+        png=layout.figure(STUDY.name, "{figure}")[1],
     log:
         LOGS / "figure" / "{figure}.log",
     conda:
         ENVIRONMENT
+    params:
+        kind=lambda wildcards: STUDY.figures[wildcards.figure].kind,
     shell:
-        "python -m sharpflat figure {wildcards.figure:q} {input.table:q} {output.pdf:q} {output.png:q} 2> {log:q}"
+        "python -m sharpflat figure {params.kind:q} {input.table:q} {output.pdf:q} {output.png:q} 2> {log:q}"
 
 
 # Every figure can be asked for by its name.
@@ -28,5 +30,5 @@ for name in STUDY.figures:
         name:
             name
         input:
-            layout.figure(TIER, name),
+            layout.figure(STUDY.name, name),
         localrule: True

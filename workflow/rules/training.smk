@@ -3,7 +3,7 @@
 
 rule resolve:
     output:
-        layout.resolved_config(TIER),
+        layout.resolved_config(STUDY.name),
     log:
         LOGS / "resolve.log",
     localrule: True
@@ -17,9 +17,9 @@ rule resolve:
 
 rule plan:
     input:
-        layout.resolved_config(TIER),
+        layout.resolved_config(STUDY.name),
     output:
-        layout.runs_list(TIER),
+        layout.runs_list(STUDY.name),
     log:
         LOGS / "plan.log",
     conda:
@@ -43,15 +43,15 @@ for job in plan.prefix_jobs(STUDY):
         name:
             f"prefix_{job.ids[0]}"
         input:
-            config=ancient(layout.resolved_config(TIER)),
+            config=ancient(layout.resolved_config(STUDY.name)),
             # Nothing trains before every model was seen to be large enough.
-            checked=ancient(layout.runs_list(TIER)),
+            checked=ancient(layout.runs_list(STUDY.name)),
             data=layout.dataset(job.dataset),
         output:
-            update([layout.prefix(TIER, name) / "trajectory.csv" for name in job.ids]),
-            update([layout.prefix(TIER, name) / "summary.json" for name in job.ids]),
-            update([layout.prefix(TIER, name) / "trajectory.sha256" for name in job.ids]),
-            update([layout.prefix(TIER, name) / "checkpoint.pt" for name in job.ids]),
+            update([layout.prefix(STUDY.name, name) / "trajectory.csv" for name in job.ids]),
+            update([layout.prefix(STUDY.name, name) / "summary.json" for name in job.ids]),
+            update([layout.prefix(STUDY.name, name) / "trajectory.sha256" for name in job.ids]),
+            update([layout.prefix(STUDY.name, name) / "checkpoint.pt" for name in job.ids]),
             update(kept_by(job, layout.prefix)),
         log:
             LOGS / "prefix" / f"{job.ids[0]}.log",
@@ -79,17 +79,17 @@ for job in plan.run_jobs(STUDY):
         name:
             f"train_{job.ids[0]}"
         input:
-            config=ancient(layout.resolved_config(TIER)),
-            checked=ancient(layout.runs_list(TIER)),
+            config=ancient(layout.resolved_config(STUDY.name)),
+            checked=ancient(layout.runs_list(STUDY.name)),
             data=layout.dataset(job.dataset),
             checkpoints=[
-                layout.prefix(TIER, name) / "checkpoint.pt"
+                layout.prefix(STUDY.name, name) / "checkpoint.pt"
                 for name in sorted({run.prefix.id for run in job.records})
             ],
         output:
-            update([layout.run(TIER, name) / "trajectory.csv" for name in job.ids]),
-            update([layout.run(TIER, name) / "summary.json" for name in job.ids]),
-            update([layout.run(TIER, name) / "trajectory.sha256" for name in job.ids]),
+            update([layout.run(STUDY.name, name) / "trajectory.csv" for name in job.ids]),
+            update([layout.run(STUDY.name, name) / "summary.json" for name in job.ids]),
+            update([layout.run(STUDY.name, name) / "trajectory.sha256" for name in job.ids]),
             update(kept_by(job, layout.run)),
         log:
             LOGS / "train" / f"{job.ids[0]}.log",

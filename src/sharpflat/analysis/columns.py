@@ -18,31 +18,30 @@ _EDGE = (
     *("eigenvalue_dominant", "eigenvalue_bulk"),
 )
 _COST = ("task", "method", "mode", "products", "seconds", "sine_largest_angle", "reached")
-#: By figure; an ablation's are those of a trajectory.
+#: By the figure's kind.
 _COLUMNS = {
-    **dict.fromkeys(("alignment", "dom_bulk", "generalization"), _TRAJECTORY),
-    **dict.fromkeys(("interpolation", "stability_map"), _TRAJECTORY),
+    **dict.fromkeys(("alignment", "dom_bulk", "generalization", "architectures"), _TRAJECTORY),
+    **dict.fromkeys(("interpolation", "ablation", "optimizers"), _TRAJECTORY),
+    **dict.fromkeys(("stability_map", "stability_plane"), _TRAJECTORY),
     "curvature_energy": _ENERGY,
-    "stability_edge": _EDGE,
+    **dict.fromkeys(("stability_edge", "transfer"), _EDGE),
     "eigensolver_cost": _COST,
 }
 
 
-def refuse_wrong_table(table: pd.DataFrame, figure: str, name: object) -> None:
-    """Refuse a table that is not the one of a figure.
+def refuse_wrong_table(table: pd.DataFrame, kind: str, name: object) -> None:
+    """Refuse a table that is not one of a kind of figure.
 
     Args:
         table: As it was read.
-        figure: Name of the figure.
+        kind: Of the figure.
         name: Of the table, for the message.
 
     Raises:
         ValueError: Names the first column that is not there.
     """
-    ablation = _TRAJECTORY if figure.startswith("ablation_") else ()
-    for column in _COLUMNS.get(figure, ablation):
+    for column in _COLUMNS[kind]:
         if column not in table:
             raise ValueError(
-                f"{name} is not the table of {figure}: it lacks the column {column!r}; "
-                "make it again"
+                f"{name} is not the table of {kind}: it lacks the column {column!r}; make it again"
             )

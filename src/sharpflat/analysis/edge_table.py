@@ -14,6 +14,8 @@ from sharpflat.plan import FigureEdge, figure_edges
 #: Columns of the table, in order.
 COLUMNS = (
     "task",
+    "dataset",
+    "model",
     "loss",
     "method",
     "dom_weight",
@@ -60,6 +62,8 @@ def _trials(folder: Path, edge: FigureEdge) -> pd.DataFrame:
     run, prefix = edge.record.start, edge.record.prefix
     return pd.read_csv(folder / "edge.csv").assign(
         task=prefix.task,
+        dataset=prefix.dataset,
+        model=prefix.model,
         loss=prefix.loss,
         method=edge.method.name,
         dom_weight=run.dom_weight,

@@ -29,7 +29,7 @@ def figure_table(config: Config, figure: str, results: Path) -> pd.DataFrame:
         results: Folder of the tier's results.
 
     Returns:
-        Columns ``task, dataset, loss, method, dom_weight, bulk_weight, varied, value,
+        Columns ``task, dataset, model, loss, method, dom_weight, bulk_weight, varied, value,
         learning_rate, batch_size, k, refresh, hessian_samples, num_parameters, seed, status, step,
         steps_after_switch`` and those of the trajectories. The steps before the switch stand once a
         prefix, under the method ``before_switch``; a setting that varies after the switch has no
@@ -85,6 +85,7 @@ def _rows(path: Path, run: FigureRun, *, before_switch: bool = False) -> pd.Data
     identity: dict[str, Any] = {
         "task": settings.task,
         "dataset": settings.dataset,
+        "model": settings.model,
         "loss": settings.loss,
         "method": BEFORE_SWITCH if before_switch else run.method.name,
         "dom_weight": 1.0 if before_switch else run.record.dom_weight,

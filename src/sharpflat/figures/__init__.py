@@ -15,17 +15,11 @@ from sharpflat.figures.interpolation import plot_interpolation
 from sharpflat.figures.stability_edge import plot_stability_edge
 from sharpflat.figures.stability_map import plot_stability_map
 
-#: A figure's name and how it is drawn from its table.
+#: A figure's kind and how it is drawn from its table.
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "alignment": plot_alignment,
     "dom_bulk": plot_dom_bulk,
-    "ablation_lr": plot_ablation,
-    "ablation_batch_size": plot_ablation,
-    "ablation_k": plot_ablation,
-    "ablation_refresh": plot_ablation,
-    "ablation_hessian_samples": plot_ablation,
-    "ablation_switch": plot_ablation,
-    "ablation_width": plot_ablation,
+    "ablation": plot_ablation,
     "interpolation": plot_interpolation,
     "stability_map": plot_stability_map,
     "stability_edge": plot_stability_edge,

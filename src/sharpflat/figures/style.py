@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from colorsys import hls_to_rgb
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -22,7 +24,7 @@ from matplotlib.ticker import (
 )
 
 from sharpflat.files import write_whole
-from sharpflat.methods import LABELS
+from sharpflat.methods import FREE, LABELS, parse_method
 
 #: Widths of a one-column and a two-column figure, inches.
 COLUMN_WIDTH, PAGE_WIDTH = 3.35, 6.9
@@ -44,6 +46,10 @@ METHOD_COLOURS = {
     "sgd_to_dom": "#cc79a7",
     "convex": "#e69f00",
 }
+#: Free weights (a, b) have the hue of log2(b/a), within the span to either side of 0, and are the
+#: lighter the larger a + b: no two pairs look the same but beyond the span. Hues run from red to
+#: blue, as from Dom-SGD to Bulk-SGD.
+RATIO_SPAN, HUES, LIGHTNESSES, SATURATION = 4.0, (0.02, 0.72), (0.25, 0.7), 0.85
 #: Dashes of the methods, so that lines differ without colour too. SGD's gaps show what it covers.
 METHOD_DASHES: dict[str, tuple[float, ...]] = {
     "before_switch": (),
@@ -53,6 +59,7 @@ METHOD_DASHES: dict[str, tuple[float, ...]] = {
     "sgd_to_bulk": (4, 1, 1, 1),
     "sgd_to_dom": (2, 2),
     "convex": (6, 1, 1, 1, 1, 1),
+    FREE: (5, 1, 2, 1),
 }
 METHOD_MARKERS = {
     "before_switch": ".",
@@ -62,6 +69,7 @@ METHOD_MARKERS = {
     "sgd_to_bulk": "D",
     "sgd_to_dom": "^",
     "convex": "P",
+    FREE: "X",
 }
 #: How far the ends of a path are from its colour: towards black (negative) and white.
 DARKEST_SHADE, PALEST_SHADE = -0.55, 0.45
@@ -130,6 +138,9 @@ def apply_style() -> None:
 def method_label(method: str) -> str:
     """How a method, a point of a path or a whole path is called in a legend."""
     stem, alpha = _stem(method)
+    if stem == FREE:
+        weights = parse_method(method)
+        return f"a = {weights.dom_weight:g}, b = {weights.bulk_weight:g}"
     if stem not in PATH_LABELS:
         return METHOD_LABELS[stem]
     return PATH_LABELS[stem] if alpha is None else f"{PATH_LABELS[stem]}, α = {alpha:g}"
@@ -138,6 +149,8 @@ def method_label(method: str) -> str:
 def method_colour(method: str) -> str:
     """Colour of a method; along a path it goes from dark at α = 0 to pale at α = 1."""
     stem, alpha = _stem(method)
+    if stem == FREE:
+        return _weights_colour(method)
     colour = METHOD_COLOURS[stem]
     if alpha is None:
         return colour
@@ -145,6 +158,17 @@ def method_colour(method: str) -> str:
     share = abs(2 * alpha - 1) * abs(towards)
     red, green, blue = ((1 - share) * part + share * (towards > 0) for part in to_rgb(colour))
     return to_hex((red, green, blue))
+
+
+def _weights_colour(method: str) -> str:
+    """Colour of free weights: the hue tells their ratio, the lightness their size."""
+    weights = parse_method(method)
+    with np.errstate(divide="ignore"):
+        ratio = np.log2(weights.bulk_weight) - np.log2(weights.dom_weight)
+    size = weights.dom_weight + weights.bulk_weight
+    hue = np.interp(ratio, (-RATIO_SPAN, RATIO_SPAN), HUES)
+    lightness = np.interp(size / (1 + size), (0, 1), LIGHTNESSES)
+    return to_hex(hls_to_rgb(float(hue), float(lightness), SATURATION))
 
 
 def method_marker(method: str) -> str:
@@ -161,9 +185,9 @@ def line_style(method: str) -> dict[str, Any]:
 
 
 def _stem(method: str) -> tuple[str, float | None]:
-    """A method's name without its α, and its α if it is a point of a path."""
+    """A method's name without its numbers, and its α if it is a point of a path."""
     stem, _, alpha = method.removesuffix(")").partition("(")
-    return stem, float(alpha) if alpha else None
+    return stem, float(alpha) if alpha and stem != FREE else None
 
 
 def dashed(dashes: tuple[float, ...]) -> Any:

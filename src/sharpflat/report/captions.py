@@ -34,14 +34,14 @@ TITLES = {
 }
 
 
-def caption(figure: str, table: pd.DataFrame) -> list[str]:
+def caption(kind: str, table: pd.DataFrame) -> list[str]:
     """How a figure is read and what its table says: a sentence or two, then one a setting.
 
     Args:
-        figure: Name of the figure.
+        kind: Of the figure.
         table: The table behind it.
     """
-    describe = _DESCRIPTIONS.get(figure, _ablation if figure.startswith("ablation_") else None)
+    describe = _DESCRIPTIONS.get(kind)
     return [] if describe is None else list(describe(table))
 
 
@@ -224,6 +224,7 @@ _DESCRIPTIONS: dict[str, Callable[[pd.DataFrame], Iterator[str]]] = {
     "dom_bulk": _endings,
     "generalization": _generalization,
     "interpolation": _interpolation,
+    "ablation": _ablation,
     "stability_map": _stability,
     "stability_edge": _edge,
     "curvature_energy": _energy,

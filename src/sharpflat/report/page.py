@@ -21,7 +21,8 @@ def write_report(
     path: Path,
     *,
     tier: str,
-    figures: Mapping[str, tuple[Path, Path]],
+    name: str,
+    figures: Mapping[str, tuple[str, Path, Path]],
     claims: Path,
     folders: Sequence[Path],
     config: Mapping[str, Any],
@@ -31,7 +32,8 @@ def write_report(
     Args:
         path: The page.
         tier: Name of the tier.
-        figures: For each figure, its table and its PNG.
+        name: Of the results, the tier's or their own.
+        figures: For each figure, its kind, its table and its PNG.
         claims: Table of the claims.
         folders: Of every run and prefix.
         config: The resolved configuration.
@@ -46,10 +48,10 @@ def write_report(
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     rows = claim_rows(pd.read_csv(claims), list(figures))
     page = environment.get_template("page.html.j2").render(
-        tier=tier,
+        tier=tier if name == tier else f"{name}, {tier}",
         figures=[
-            _figure(name, table, image, [row for row in rows if row.anchor == name])
-            for name, (table, image) in figures.items()
+            _figure(figure, *shown, [row for row in rows if row.anchor == figure])
+            for figure, shown in figures.items()
         ],
         claims=rows,
         times=run_times(summaries),
@@ -60,12 +62,12 @@ def write_report(
     write_whole(path, page.encode())
 
 
-def _figure(name: str, table: Path, image: Path, rows: list[ClaimRow]) -> dict[str, Any]:
+def _figure(name: str, kind: str, table: Path, image: Path, rows: list[ClaimRow]) -> dict[str, Any]:
     """What the page shows of a figure: picture, caption, and the claims that rest on it."""
     return {
         "name": name,
         "title": TITLES.get(name, name),
-        "caption": caption(name, pd.read_csv(table)),
+        "caption": caption(kind, pd.read_csv(table)),
         "table": table.as_posix(),
         "image": base64.b64encode(image.read_bytes()).decode(),
         "claims": [row for row in rows if row.measured and not row.is_summary],
