@@ -19,7 +19,8 @@ so that they are exact on the tracked block where all of it was last seen. What 
 eigenspace's turn since then is measured at every full check, and decides how many samples are drawn
 and when the next full check comes. A full check then multiplies the tracked block with all samples,
 and searches where a search is due, but converges over the sample drawn next: along Bulk-SGD on the
-MNIST MLP (width 200, squared error, learning rate 0.03) it takes 12 to 17 products that way.
+MNIST MLP (width 200, squared error, learning rate 0.03) it takes 16 or 17 products that way, 12 of
+them the block's.
 
 The error is predicted, not bounded: it is held on average, and a step may pass the tolerance where
 single steps turn the eigenspace by several times as much. ``refresh`` gives pairs with residuals. A
