@@ -69,6 +69,23 @@ def test_a_sample_keeps_the_tolerance_for_fewer_products(sine, dtype):
     assert sampled.subspace.equivalent_matvecs < 0.7 * whole.subspace.num_matvecs
 
 
+def test_renewing_a_sample_costs_a_product_a_vector(sine):
+    """Oracles: the dense Hessian; the size of the block, k + 2, while no search is due."""
+    training = Training(samples=300, learning_rate=0.1)
+    subspace, renewals = training.subspace, 0
+    subspace.update()
+    subspace.load_state_dict({**subspace.state_dict(), "_search_interval": 10_000})
+    for _ in range(110):
+        training.step()
+        before = subspace.num_matvecs
+        subspace.update()
+        if subspace.num_matvecs > before:
+            assert subspace.num_matvecs - before == 5
+            assert training.true_error(sine) <= subspace.error_estimate <= subspace.tol
+            renewals += 1
+    assert renewals >= 3
+
+
 def test_products_are_counted(monkeypatch):
     """Oracle: a count of the vectors that the operators themselves were multiplied with."""
     products = {"whole": 0, "sampled": 0.0}

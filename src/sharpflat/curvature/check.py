@@ -50,7 +50,7 @@ def converge(
         before: Tracked until now, turned to the parameters of the moment.
         theta: Those parameters, ``(P,)``.
         k: Number of pairs.
-        tol: Accepted ``‖sin Θ‖_F``.
+        tol: Accepted ``‖sin Θ‖_F``; infinite: multiply what is tracked, and only search.
         seed: Seeds the random directions.
         search: Whether to search outside the block until no eigenvalue as high can be hidden there.
     """

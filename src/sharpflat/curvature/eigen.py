@@ -33,7 +33,9 @@ ROUNDED_ENTRIES = 0.75
 #: Columns beyond 2 (k + OVERSAMPLING) that the basis may grow to before it restarts.
 RESTART_MARGIN = 8
 #: A random vector holds about ``1/√P`` of any direction; a search ends once its own can hold only
-#: so many times less of an eigenvector that it looks for.
+#: so many times less of an eigenvector that it looks for. With a chance of ``√(2/π)`` over the
+#: margin, 0.4 %, it does hold so little: of 1,000 solves on spectra with clusters and multiples
+#: one missed a copy of a fourfold eigenvalue. Ten times the margin took 1.4 times the products.
 SEARCH_MARGIN = 200
 
 
@@ -55,8 +57,9 @@ class EigenResult:
         error_estimate: ``‖sin Θ‖_F`` between the eigenvectors and the true eigenspace, to first
             order: the norm of the residuals, each over its gap to ``next_eigenvalue``.
         converged: Whether ``error_estimate`` is at most the tolerance, or the residuals are at
-            rounding level, and a search made sure that no eigenvalue is missing. Never for
-            products in half precision, whose rounding hides what both would have to show.
+            rounding level, and a search found no eigenvalue missing, which it overlooks with a
+            chance of at most 0.4 %. Never for products in half precision, whose rounding hides
+            what both would have to show.
         num_matvecs: Products used.
     """
 
@@ -198,7 +201,7 @@ class _RitzPairs:
 
     def accepted(self, tol: float) -> bool:
         """Whether the estimate keeps to a tolerance, and the gap that it rests on is known."""
-        if self.at_rounding:
+        if self.at_rounding or tol == math.inf:
             return True
         gap_error = float(torch.linalg.vector_norm(self.next_residual))
         return self.error_estimate <= tol and gap_error <= GAP_TOLERANCE
@@ -305,8 +308,10 @@ def _unseen(basis: KrylovBasis, k: int, start: int, level: float) -> float:
     the vector that the search is to expand next, where ``s_i`` are those of the Ritz residuals; and
     ``‖x‖² + f² <= 1``. That bounds its component along any vector of the basis; the lowest μ is
     the worst. For Lanczos from one vector this is the bound ``1 / √(Σ_j p_j(μ)²)`` by the Lanczos
-    polynomials of van Dorsselaer, Hochstenbach and van der Vorst (2001). It needs no knowledge of
-    the bulk, and shrinks the faster the less of the bulk lies near the level.
+    polynomials of J. L. M. van Dorsselaer, M. E. Hochstenbach and H. A. van der Vorst, *Computing
+    probabilistic bounds for extreme eigenvalues of symmetric matrices with the Lanczos method*,
+    SIAM J. Matrix Anal. Appl. 22 (2001), 837-852, doi:10.1137/S0895479800366859. It needs no
+    knowledge of the bulk, and shrinks the faster the less of the bulk lies near the level.
     """
     if basis.num_pending == 0:
         return 0.0

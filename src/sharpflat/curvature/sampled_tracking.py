@@ -70,14 +70,13 @@ class SampledTracking:
     @property
     def equivalents(self) -> float:
         """Products over samples, each by its share of all samples."""
-        return self._equivalents + self._cost
+        return self._equivalents + self._cost_of(self.surrogate)
 
-    @property
-    def _cost(self) -> float:
-        if self.surrogate is None:
+    def _cost_of(self, surrogate: SampledCurvature | None) -> float:
+        if surrogate is None:
             return 0.0
-        share = len(self.surrogate.sample.indices) / self._rhythm.num_samples
-        return self.surrogate.num_matvecs * share
+        share = len(surrogate.sample.indices) / self._rhythm.num_samples
+        return surrogate.num_matvecs * share
 
     def moved(self) -> None:
         """Take note of an update at new parameters."""
@@ -94,9 +93,12 @@ class SampledTracking:
         The sample is drawn by the update that wants it, if the parameters are then still these: a
         subspace that only measures never needs one.
         """
-        self._equivalents += self._cost
-        self.surrogate, self._tracking = None, 0
+        self._end()
         self._checked = block, images
+
+    def _end(self) -> None:
+        self._equivalents += self._cost_of(self.surrogate)
+        self.surrogate, self._tracking, self._turned = None, 0, None
         self._updates = 0
         self.led_astray = False
 
@@ -108,9 +110,26 @@ class SampledTracking:
         self._checked = None
         if not self._rhythm.wants_sample():
             return
-        sizes = self._operator.sample_sizes()
-        sample = draw(sizes, self._rhythm.size, seed=seed)
-        self.surrogate = SampledCurvature.exact_on(self._operator, sample, block, images)
+        self.surrogate = self.sample(block, images, seed=seed)
+
+    def sample(self, block: Tensor, images: Tensor, *, seed: int) -> SampledCurvature:
+        """A new sample's curvature, corrected to ``H V`` at the parameters of the moment."""
+        sample = draw(self._operator.sample_sizes(), self._rhythm.size, seed=seed)
+        return SampledCurvature.exact_on(self._operator, sample, block, images)
+
+    @property
+    def renews(self) -> bool:
+        """Whether the next sample may take over from this one without a full check."""
+        return self.surrogate is not None and not self.led_astray and not self._rhythm.pause
+
+    def renew(self, surrogate: SampledCurvature) -> None:
+        """Track with another sample from here on."""
+        self._end()
+        self.surrogate = surrogate
+
+    def discard(self, surrogate: SampledCurvature) -> None:
+        """Count a sample that led astray at once."""
+        self._equivalents += self._cost_of(surrogate)
 
     def error(self, block: Tensor) -> float:
         """Predicted error of tracked vectors ``(P, k or more)`` that the sample is to blame for."""

@@ -17,7 +17,10 @@ eigenspace, and costs no product.
 With ``samples`` the products between full checks are over a weighted sample of the data, corrected
 so that they are exact on the tracked block where all of it was last seen. What that leaves of the
 eigenspace's turn since then is measured at every full check, and decides how many samples are drawn
-and when the next full check comes.
+and when the next full check comes. A full check then multiplies the tracked block with all samples,
+and searches where a search is due, but converges over the sample drawn next: along Bulk-SGD on the
+MNIST MLP (width 200, squared error, learning rate 0.03) it takes 16 or 17 products that way, 12 of
+them the block's.
 
 The error is predicted, not bounded: it is held on average, and a step may pass the tolerance where
 single steps turn the eigenspace by several times as much. ``refresh`` gives pairs with residuals. A
@@ -234,13 +237,14 @@ class DominantSubspace:
 
     def _update_adaptively(self, theta: Tensor) -> None:
         assert self._tracked is not None
-        if self._tracked.jumped(theta) or self._sample_is_spent:
-            self._check_all(theta, search=self._search_is_due)
+        if self._tracked.jumped(theta):
+            self._check_afresh(theta)
             return
-        self._correct(self._tracked, theta)
-        if self._sample_is_spent:
+        if not self._sample_is_spent:
+            self._correct(self._tracked, theta)
+        if self._sample_is_spent and not self._renew_sample(theta):
             self._check_all(theta, search=self._search_is_due)
-        elif self._sampling is not None:
+        if self._sampling is not None:
             left = self._sampling.error(self._tracked.block)
             self._tracked.error_estimate = math.hypot(self._tracked.error_estimate, left)
 
@@ -304,11 +308,69 @@ class DominantSubspace:
         then stay as they are, and all samples are seen again.
         """
         assert self._tracked is not None and self._sampling is not None
-        after = self._converge(self._near, theta, search=False).vectors
+        after = self._converge(
+            self._near,
+            theta,
+            start=self._tracked,
+            tol=CHECK_SHARE * self._tracking_tol,
+            search=False,
+        ).vectors
         if self._tracked.holds(after):
             self._learn(self._tracked, after, theta, rates_too=True)
         else:
             self._sampling.led_astray = True
+
+    def _renew_sample(self, theta: Tensor) -> bool:
+        """See all samples on the tracked block alone, and converge over a new sample of them.
+
+        Corrected to the block, the new sample has the residuals that all samples have, and errs
+        only in the little that they still turn it: a product a vector where a full check also
+        converges, and the eigenvalue that is left out with it. A search is made where one is due.
+
+        Returns:
+            Whether it could be. If not, what is tracked stays, for a full check.
+        """
+        sampling = self._sampling
+        assert self._tracked is not None and sampling is not None
+        if not sampling.renews:
+            return False
+        self._check_sample(theta)
+        if sampling.led_astray:
+            return False
+        before, search = self._tracked, self._search_is_due
+        seen = self._converge(self.operator, theta, start=before, tol=math.inf, search=search)
+        self.num_matvecs += seen.found.num_matvecs
+        if not before.holds(seen.vectors):
+            self._last_search = self._updates - self._search_interval  # what rose is searched for
+            return False
+        surrogate = sampling.sample(
+            seen.vectors.block, seen.images(), seed=self.seed + self._checks
+        )
+        after = self._converge(
+            surrogate, theta, start=seen.vectors, tol=CHECK_SHARE * self.tol, search=False
+        )
+        if not seen.vectors.holds(after.vectors):
+            sampling.discard(surrogate)
+            return False
+        own_errors = math.hypot(before.error_at(theta), after.found.error_estimate)
+        sampling.learn(
+            before.block,
+            after.vectors.block,
+            own_errors=own_errors,
+            products=seen.found.num_matvecs,
+        )
+        sampling.renew(surrogate)
+        after.vectors.take_over(before)
+        self._tracked, self._last_check = after.vectors, self._updates
+        self._next_eigenvalue = seen.found.next_eigenvalue
+        if search:
+            self._searched(found=False)
+        return True
+
+    def _searched(self, *, found: bool) -> None:
+        longer = min(2 * self._search_interval, LONGEST_SEARCH)
+        self._search_interval = 1 if found else longer
+        self._last_search = self._updates
 
     def _check_all(self, theta: Tensor, *, search: bool) -> EigenResult:
         """Converge over all samples; where a sample was tracked with, learn what that left."""
@@ -319,7 +381,9 @@ class DominantSubspace:
             self._check_sample(theta)
         led_astray = sampling is not None and sampling.led_astray
         before, search = self._tracked, search or led_astray
-        check = self._converge(self.operator, theta, search=search)
+        check = self._converge(
+            self.operator, theta, start=before, tol=CHECK_SHARE * self.tol, search=search
+        )
         risen = not before.holds(check.vectors)
         if sampling is not None:
             own_errors = math.hypot(before.error_at(theta), check.found.error_estimate)
@@ -336,21 +400,21 @@ class DominantSubspace:
         else:
             self._learn(before, check.vectors, theta, rates_too=not risen)
         if search:
-            longer = min(2 * self._search_interval, LONGEST_SEARCH)
-            self._search_interval = 1 if risen else longer
-        return self._checked_all(check, searched=search)
+            self._searched(found=risen)
+        return self._checked_all(check)
 
     def _check_afresh(self, theta: Tensor) -> EigenResult:
         """Solve where nothing is known, or nothing that still holds."""
-        check = self._converge(self.operator, theta, search=True)
+        check = self._converge(
+            self.operator, theta, start=self._tracked, tol=CHECK_SHARE * self.tol, search=True
+        )
         self._learn(self._tracked, check.vectors, theta, rates_too=False)
-        return self._checked_all(check, searched=True)
+        self._last_search = self._updates
+        return self._checked_all(check)
 
-    def _checked_all(self, check: Check, *, searched: bool) -> EigenResult:
+    def _checked_all(self, check: Check) -> EigenResult:
         self.num_matvecs += check.found.num_matvecs
         self._next_eigenvalue = check.found.next_eigenvalue
-        if searched:
-            self._last_search = self._updates
         if self._sampling is not None:
             self._sampling.checked(check.vectors.block, check.images())
         return check.found
@@ -372,16 +436,24 @@ class DominantSubspace:
                 self._check_interval = min(max(interval, FIRST_CHECK), LONGEST_CHECK)
         self._tracked, self._last_check = after, self._updates
 
-    def _converge(self, operator: SymmetricOperator, theta: Tensor, *, search: bool) -> Check:
+    def _converge(
+        self,
+        operator: SymmetricOperator,
+        theta: Tensor,
+        *,
+        start: TrackedVectors | None,
+        tol: float,
+        search: bool,
+    ) -> Check:
         # Each check searches from a random vector of its own: what the one before reached lies in
         # the block already, and what it missed it would miss again.
         self._checks += 1
         return converge(
             operator,
-            self._tracked,
+            start,
             theta,
             k=self.k,
-            tol=CHECK_SHARE * self._tracking_tol,
+            tol=tol,
             seed=self.seed + self._checks,
             search=search,
         )
