@@ -404,7 +404,7 @@ TRAINING = (
     Fault(
         "products are not counted",
         LOOP,
-        'row["num_matvecs"] = sum(subspace.num_matvecs for subspace in self.subspaces())',
+        'row["num_matvecs"] = tracking + progress.update_matvecs',
         'row["num_matvecs"] = len(progress.trajectory.rows)',
         (COLUMN,),
     ),
@@ -418,8 +418,8 @@ TRAINING = (
     Fault(
         "a run keeps the learning rate of its prefix",
         TRAIN,
-        "lr=settings.learning_rate",
-        "lr=prefix.learning_rate",
+        "learning_rate=settings.learning_rate",
+        "learning_rate=0.02",
         (f"{DECIDES}a_step_weighs_the_parts_of_the_gradient_as_the_record_says",),
     ),
     Fault(
@@ -491,8 +491,8 @@ CURVATURE = (
     Fault(
         "a sample is drawn whatever the seed",
         "src/sharpflat/curvature/sampled_tracking.py",
-        "draw(sizes, self._rhythm.size, seed=seed)",
-        "draw(sizes, self._rhythm.size, seed=0)",
+        "self._rhythm.size, seed=seed)",
+        "self._rhythm.size, seed=0)",
         ("tests/curvature/test_sampled_tracking.py::test_seeds_draw_other_samples",),
     ),
     Fault(

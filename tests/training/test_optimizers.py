@@ -232,6 +232,7 @@ def test_what_is_recorded_of_the_update(
                 scale = diagonal.double().rsqrt()
                 scaled = scale[:, None] * dense * scale
                 largest = torch.linalg.eigvalsh((scaled + scaled.T) / 2)[-1].item()
+                assert row["preconditioned_converged"] == 1
                 assert row["preconditioned_eigenvalue_1"] == pytest.approx(largest, rel=1e-2)
         for optimizer in optimizers:
             optimizer.step(closure)

@@ -21,6 +21,9 @@ from sharpflat.curvature import (
 from sharpflat.training.optimizers import next_update
 from sharpflat.training.state import TrainingState
 
+#: Products after which the preconditioned Hessian's first eigenvalue is a bound from below.
+UPDATE_MATVECS = 100
+
 
 def orthogonality(basis: Tensor) -> float:
     """Largest entry of ``|V^T V - I|`` of a basis ``(P, k)``."""
@@ -110,7 +113,8 @@ def measure_update(
     Returns:
         ``update_alignment``, χ_k of the update; for Adam, AdamW and RMSProp also
         ``preconditioned_eigenvalue_1``, λ_1 of ``D^{-1/2} H D^{-1/2}`` with ``D = √v + ε`` of this
-        update, which is stable below 2/η. With them the products that these took.
+        update, which is stable below 2/η, and ``preconditioned_converged``, 0 where it is but a
+        bound from below. With them the products that these took.
 
     Raises:
         NonFiniteProductError: The parameters have diverged.
@@ -130,5 +134,8 @@ def measure_update(
         1,
         tol=tolerance,
         initial=first / torch.linalg.vector_norm(first),
+        max_matvecs=UPDATE_MATVECS,
     )
-    return row | {"preconditioned_eigenvalue_1": pairs.eigenvalues[0].item()}, pairs.num_matvecs
+    row["preconditioned_eigenvalue_1"] = pairs.eigenvalues[0].item()
+    row["preconditioned_converged"] = int(pairs.converged)
+    return row, pairs.num_matvecs
