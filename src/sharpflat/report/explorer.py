@@ -1,0 +1,317 @@
+"""What the page's interactive figures draw: tables as series, each trajectory stored once."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sharpflat.analysis.tables import BEFORE_SWITCH
+from sharpflat.figures.pairs import sgd_name
+from sharpflat.figures.style import (
+    LOSS_LABELS,
+    METHOD_COLOURS,
+    METHOD_DASHES,
+    SERIES_COLOURS,
+    TASK_LABELS,
+    method_colour,
+    method_label,
+)
+from sharpflat.figures.value_axis import SETTING_LABELS, as_value, value_text
+from sharpflat.report.run_index import RunIndex
+from sharpflat.stability import classify
+
+#: Records of a curve on the page; of a longer one every n-th is kept, with the first and the last.
+MAX_RECORDS = 101
+#: Digits of the numbers on the page.
+DIGITS = 6
+#: From this ratio of the largest to the smallest number on, an axis starts logarithmic.
+LOG_RATIO = 20.0
+#: What tells the panels of a figure apart; a reader chooses one at a time.
+PANEL = ("task", "loss")
+#: Columns that tell no series apart: they follow from others, or say how a run ended.
+FOLLOWING = {*PANEL, "dataset", "dom_weight", "bulk_weight", "num_parameters", "status", "varied"}
+#: What a figure opens with, where its table has it.
+FIRST_SHOWN = {
+    "alignment": "alignment",
+    "generalization": "test_accuracy",
+    "curvature_energy": "frobenius_share",
+    "eigensolver_cost": "seconds",
+}
+QUANTITY_LABELS = {
+    "train_loss": "training loss",
+    "alignment": "alignment χ_k of the full gradient",
+    "batch_alignment": "alignment χ_k of the mini-batch gradient",
+    "alignment_ema": "moving average of the alignment",
+    "batch_loss": "loss of the mini-batch",
+    "eigenvalue_1": "largest eigenvalue λ_1",
+    "rayleigh_quotient_1": "first Rayleigh quotient",
+    "num_matvecs": "Hessian-vector products",
+}
+
+_NUMBERED = re.compile(r"_(\d+)$")
+
+
+class Explorer:
+    """Collects the series of all figures; equal trajectories are stored once.
+
+    Args:
+        runs: In which the run of a curve is looked up.
+    """
+
+    def __init__(self, runs: RunIndex) -> None:
+        self._runs = runs
+        self._trajectories: dict[str, int] = {}
+        self._labels: dict[str, str] = {}
+        #: By run: how it ended, in words, and its final training loss.
+        self.endings: dict[str, dict[str, Any]] = {}
+
+    def add(self, kind: str, table: pd.DataFrame) -> dict[str, Any] | None:
+        """The interactive form of a figure.
+
+        A table with a column ``step`` holds curves: the columns before it, and words after it, tell
+        them apart. In any other table each row is a point, told from others by words.
+
+        Args:
+            kind: Of the figure, which decides what it opens with.
+            table: The table behind it.
+
+        Returns:
+            ``None`` where there is nothing to draw. Otherwise ``panels``; ``dimensions``, by which
+            series are chosen; ``series``, each a panel, a value of each dimension, a trajectory, a
+            run or ``None``, and how it ended; ``x`` and ``y``, the quantities; what it starts with;
+            ``thinned``, how many curves were; ``sgd``, the method that others are compared with.
+        """
+        columns = _columns(table)
+        if not columns.y or table.empty:
+            return None
+        curves = "step" in table
+        panel = [name for name in PANEL if name in table]
+        chosen = _dimensions(table, columns, panel)
+        dimensions = [_dimension(name, table) for name in chosen]
+        keys = table[[*panel, *chosen]].astype(object).where(lambda part: part.notna(), "")
+        panels: list[tuple[Any, ...]] = []
+        longest: dict[tuple[Any, ...], float] = {}
+        for own, rows in _groups(table, keys[panel]):
+            panels.append(own)
+            longest[own] = rows["steps_after_switch"].max() if "steps_after_switch" in rows else 0.0
+        series, thinned = [], 0
+        for key, rows in _groups(table, keys):
+            own, values = key[: len(panel)], key[len(panel) :]
+            if curves:
+                rows = rows.sort_values("step")
+                thinned += len(rows) > MAX_RECORDS
+            places = [
+                dimension["values"].index(_cell(value))
+                for dimension, value in zip(dimensions, values, strict=True)
+            ]
+            trajectory = self._store(rows[columns.measured], thin=curves)
+            ending = self._ending(rows, longest[own]) if curves else (None, "")
+            series.append([panels.index(own), places, trajectory, *ending])
+        self._labels |= {name: quantity_label(name) for name in columns.measured}
+        others = [name for name in columns.y if name != columns.x[0]]
+        first = FIRST_SHOWN.get(kind, "train_loss")
+        return {
+            "kind": "curves" if curves else "points",
+            "panels": [_panel_label(panel, key) for key in panels],
+            "panel_keys": [", ".join(map(str, key)) for key in panels],
+            "dimensions": dimensions,
+            "series": series,
+            "x": columns.x,
+            "y": columns.y,
+            "first": first if first in columns.y else [*others, *columns.y][0],
+            "logarithmic": [name for name in columns.measured if _is_wide(table[name])],
+            "sgd": _sgd_index(table, dimensions) if curves else None,
+            "thinned": int(thinned),
+        }
+
+    def data(self) -> dict[str, Any]:
+        """What all figures share: trajectories, labels, and the details of runs."""
+        trajectories = [json.loads(stored) for stored in self._trajectories]
+        return {"trajectories": trajectories, "labels": self._labels, **self._runs.details()}
+
+    def _store(self, rows: pd.DataFrame, *, thin: bool) -> int:
+        kept = np.arange(len(rows))
+        if thin and len(rows) > MAX_RECORDS:
+            kept = np.unique(np.linspace(0, len(rows) - 1, MAX_RECORDS).round().astype(int))
+        columns = {
+            name: [_number(value) for value in rows[name].to_numpy(dtype=float)[kept]]
+            for name in rows
+            if rows[name].notna().any()
+        }
+        stored = json.dumps(columns, separators=(",", ":"))
+        return self._trajectories.setdefault(stored, len(self._trajectories))
+
+    def _ending(self, rows: pd.DataFrame, longest: float) -> tuple[str | None, str]:
+        run = self._runs.find(rows, longest=longest)
+        ending = str(rows["status"].iloc[0]) if "status" in rows else "not recorded"
+        after = "method" in rows and rows["method"].iloc[0] != BEFORE_SWITCH
+        if after and "train_loss" in rows:
+            losses = rows["train_loss"]
+            try:
+                ending = classify(losses, diverged=ending == "diverged")
+            except ValueError:
+                ending += ", too few records to class"
+            if run is not None:
+                recorded = losses.dropna()
+                last = None if recorded.empty else _number(recorded.iloc[-1])
+                self.endings[run] = {"ending": ending, "train_loss": last}
+        return run, ending
+
+
+def quantity_label(name: str) -> str:
+    """How the page calls a column."""
+    return QUANTITY_LABELS.get(name, name.replace("_", " "))
+
+
+def dark_colour(colour: str) -> str:
+    """A colour for a dark ground: as far towards white as it is dark.
+
+    Example:
+        >>> dark_colour("#000000"), dark_colour("#e69f00")
+        ('#d9d9d9', '#ebb235')
+    """
+    parts = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    lightness = (0.299 * parts[0] + 0.587 * parts[1] + 0.114 * parts[2]) / 255
+    share = 0.85 * (1 - lightness) ** 1.25
+    return "#" + "".join(f"{round(part + share * (255 - part)):02x}" for part in parts)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of a table: what tells series apart, what was measured, and the axes."""
+
+    identity: list[str]
+    after_step: list[str]
+    measured: list[str]
+    x: list[str]
+    y: list[str]
+
+
+def _columns(table: pd.DataFrame) -> _Columns:
+    names = [str(name) for name in table]
+    before = names[: names.index("step")] if "step" in names else []
+    words = [name for name in names if not _is_numeric(table[name]) and name not in before]
+    settings = [name for name in ("value", "seed") if name in names and name not in before]
+    identity = list(dict.fromkeys([*before, *words, *settings]))
+    measured = []
+    for name in names:
+        numbered = _NUMBERED.search(name)
+        first = numbered is None or int(numbered[1]) == 1  # of a family such as the eigenvalues
+        own = name not in identity and name not in FOLLOWING
+        if own and first and _is_numeric(table[name]) and table[name].notna().any():
+            measured.append(name)
+    if "step" not in names:
+        return _Columns(identity, words, measured, x=measured, y=measured)
+    x = sorted({"steps_after_switch", "step"} & set(measured), reverse=True)
+    y = [name for name in measured if name not in x]
+    return _Columns(identity, words, measured, x=x, y=y)
+
+
+def _is_numeric(values: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def _groups(table: pd.DataFrame, keys: pd.DataFrame) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """The rows of each key, in the order of the table; all of them where there is no key."""
+    if keys.columns.empty:
+        return [((), table)]
+    return list(table.groupby([keys[name] for name in keys], sort=False))
+
+
+def _dimensions(table: pd.DataFrame, columns: _Columns, panel: list[str]) -> list[str]:
+    """Columns by which series are chosen: few, but enough to tell all series apart."""
+    first = ["method", "value", "seed", *columns.after_step]
+    identity = [name for name in columns.identity if name not in FOLLOWING]
+    chosen = [name for name in dict.fromkeys(first) if name in identity]
+    for name in identity:
+        if name in chosen:
+            continue
+        groups = (
+            table.groupby([*panel, *chosen], dropna=False) if panel or chosen else [((), table)]
+        )
+        if max(rows[name].nunique(dropna=False) for _, rows in groups) > 1:
+            chosen.append(name)
+    always = {"method", "seed"}
+    return [name for name in chosen if name in always or table[name].nunique(dropna=False) > 1]
+
+
+def _dimension(name: str, table: pd.DataFrame) -> dict[str, Any]:
+    values = list(dict.fromkeys(_cell(value) for value in table[name]))
+    if name != "method":
+        values.sort(key=lambda value: (isinstance(value, str), value))
+    label = name.replace("_", " ")
+    if name == "value" and "varied" in table and table["varied"].notna().any():
+        varied = str(table["varied"].dropna().iloc[0])
+        label = SETTING_LABELS.get(varied, varied.replace("_", " ")).strip("$")
+    dimension: dict[str, Any] = {"name": name, "label": label, "values": values}
+    dimension["labels"] = [_value_label(name, value) for value in values]
+    if name == "method":
+        dimension["colours"] = [_method_colour(str(value), i) for i, value in enumerate(values)]
+        dashes = [METHOD_DASHES.get(str(value).partition("(")[0], ()) for value in values]
+        dimension["dashes"] = [",".join(f"{2 * part}px" for part in each) for each in dashes]
+    return dimension
+
+
+def _sgd_index(table: pd.DataFrame, dimensions: list[dict[str, Any]]) -> int | None:
+    """Which value of the method is SGD, if the table has it and says the weights."""
+    if not {"method", "dom_weight", "bulk_weight"} <= set(table):
+        return None
+    name = sgd_name(table[table["method"] != BEFORE_SWITCH])
+    methods = next(one["values"] for one in dimensions if one["name"] == "method")
+    return None if name is None else int(methods.index(name))
+
+
+def _panel_label(panel: list[str], key: tuple[Any, ...]) -> str:
+    labels: dict[str, Mapping[str, str]] = {"task": TASK_LABELS, "loss": LOSS_LABELS}
+    words = [
+        labels[name].get(str(value), str(value)) for name, value in zip(panel, key, strict=True)
+    ]
+    return ", ".join(words) or "all rows"
+
+
+def _cell(value: Any) -> str | float:
+    """A value of a dimension as JSON can hold it; an empty text where there is none."""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if pd.isna(value):
+        return ""
+    return as_value(value)
+
+
+def _value_label(name: str, value: str | float) -> str:
+    if value == "":
+        return "none"
+    if name == "method" and _known(str(value)):
+        return method_label(str(value))
+    return value_text(value)
+
+
+def _known(method: str) -> bool:
+    return method.partition("(")[0] in METHOD_COLOURS
+
+
+def _method_colour(method: str, place: int) -> list[str]:
+    """Colours of a method on light and on dark ground."""
+    colour = (
+        method_colour(method) if _known(method) else SERIES_COLOURS[place % len(SERIES_COLOURS)]
+    )
+    return [colour, dark_colour(colour)]
+
+
+def _is_wide(values: pd.Series) -> bool:
+    known = values[np.isfinite(values.astype(float))]
+    return bool(len(known) and known.min() > 0 and known.max() > LOG_RATIO * known.min())
+
+
+def _number(value: float) -> float | int | None:
+    """A number with the page's digits; ``None`` for what JSON cannot hold."""
+    if not math.isfinite(value):
+        return None
+    return int(value) if value == int(value) and abs(value) < 1e9 else float(f"{value:.{DIGITS}g}")
