@@ -32,7 +32,11 @@ MAX_RECORDS = 101
 #: Digits of the numbers on the page.
 DIGITS = 6
 #: From this ratio of the largest to the smallest number on, an axis starts logarithmic.
-LOG_RATIO = 20.0
+LOG_RATIO = 8.0
+#: Quantities between 0 and 1, whose axis starts linear.
+SHARES = ("share", "accuracy", "alignment", "overlap")
+#: Kinds of figures that start with the steps before the switch; others leave them to be chosen.
+FROM_THE_START = {"alignment", "curvature_energy"}
 #: What tells the panels of a figure apart; a reader chooses one at a time.
 PANEL = ("task", "loss")
 #: Columns that tell no series apart: they follow from others, or say how a run ended.
@@ -50,6 +54,8 @@ QUANTITY_LABELS = {
     "batch_alignment": "alignment χ_k of the mini-batch gradient",
     "alignment_ema": "moving average of the alignment",
     "batch_loss": "loss of the mini-batch",
+    "frobenius_share": "Frobenius share",
+    "frobenius_norm": "Frobenius norm",
     "eigenvalue_1": "largest eigenvalue λ_1",
     "rayleigh_quotient_1": "first Rayleigh quotient",
     "num_matvecs": "Hessian-vector products",
@@ -69,7 +75,7 @@ class Explorer:
         self._runs = runs
         self._trajectories: dict[str, int] = {}
         self._labels: dict[str, str] = {}
-        #: By run: how it ended, in words, and its final training loss.
+        #: By run: how it ended, in words, and its final training loss as text.
         self.endings: dict[str, dict[str, Any]] = {}
 
     def add(self, kind: str, table: pd.DataFrame) -> dict[str, Any] | None:
@@ -95,6 +101,9 @@ class Explorer:
         panel = [name for name in PANEL if name in table]
         chosen = _dimensions(table, columns, panel)
         dimensions = [_dimension(name, table) for name in chosen]
+        for dimension in dimensions:
+            if BEFORE_SWITCH in dimension["values"] and kind not in FROM_THE_START:
+                dimension["left_out"] = [dimension["values"].index(BEFORE_SWITCH)]
         keys = table[[*panel, *chosen]].astype(object).where(lambda part: part.notna(), "")
         panels: list[tuple[Any, ...]] = []
         longest: dict[tuple[Any, ...], float] = {}
@@ -160,7 +169,8 @@ class Explorer:
                 ending += ", too few records to class"
             if run is not None:
                 recorded = losses.dropna()
-                last = None if recorded.empty else _number(recorded.iloc[-1])
+                known = ending != "diverged" and not recorded.empty
+                last = f"{recorded.iloc[-1]:.{DIGITS}g}" if known else ending
                 self.endings[run] = {"ending": ending, "train_loss": last}
         return run, ending
 
@@ -306,6 +316,8 @@ def _method_colour(method: str, place: int) -> list[str]:
 
 
 def _is_wide(values: pd.Series) -> bool:
+    if any(share in str(values.name) for share in SHARES):
+        return False
     known = values[np.isfinite(values.astype(float))]
     return bool(len(known) and known.min() > 0 and known.max() > LOG_RATIO * known.min())
 

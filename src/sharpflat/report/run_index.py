@@ -15,7 +15,7 @@ from sharpflat.figures.value_axis import as_value
 from sharpflat.report.runs import MADE_WITH, Summary, method_name, text
 
 #: What the table of runs has columns of its own for, or tells by another setting.
-TOLD_OTHERWISE = {"task", "dataset", "loss", "seed", "dom_weight", "bulk_weight", "steps", "status"}
+TOLD_OTHERWISE = {"task", "dataset", "loss", "seed", "dom_weight", "bulk_weight", "status"}
 TOLD_OTHERWISE |= {"last_step", "num_parameters", "switch_alignment", "switch_max_steps"}
 
 
@@ -110,7 +110,7 @@ class RunIndex:
                     "short": short(name),
                     "method": _method_with_weights(summary),
                     "ending": known.get("ending", summary.get("status", "not recorded")),
-                    "train_loss": known.get("train_loss"),
+                    "train_loss": known.get("train_loss", "not in a figure"),
                     "seconds": summary.get("seconds"),
                     "settings": [_shown(settings[name].get(column)) for column in varied],
                     **{key: settings[name].get(key, "") for key in ("task", "loss", "seed")},

@@ -4,6 +4,9 @@
 
 const PALETTE = ["#4477aa", "#ee6677", "#228833", "#b8a11f", "#33a5cc", "#aa3377", "#808080", "#e69f00"];
 const DARK = matchMedia("(prefers-color-scheme: dark)");
+const CROWD = 8; // methods whose curves no eye tells apart
+// Named one by one: among Plotly's own is one that would send the numbers away.
+const BUTTONS = ["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"];
 const SYMBOLS = { diverged: "x", unstable: "diamond-open" };
 
 const byId = (id) => document.getElementById(id);
@@ -113,16 +116,19 @@ class Explorer {
     this.dimensions = figure.dimensions;
     this.method = this.place("method");
     this.across = [this.place("value"), this.method, this.place("seed")].find((place) => place >= 0) ?? -1;
-    this.view = figure.kind === "curves" && this.place("value") >= 0 ? "ends" : "curves";
+    const crowded = figure.sgd !== null && this.dimensions[this.method].values.length > CROWD;
+    this.view = figure.kind === "points" ? "curves" : this.place("value") >= 0 ? "ends" : crowded ? "ratio ends" : "curves";
     const words = this.dimensions.findIndex((one) => !["method", "value", "seed"].includes(one.name));
     this.colour = words >= 0 ? words : Math.max(this.method, 0);
-    this.chosen = this.dimensions.map((one) => new Set(one.values.keys()));
+    this.chosen = this.dimensions.map((one) => new Set([...one.values.keys()].filter((value) => !one.left_out?.includes(value))));
     this.choices = make("div", { className: "controls" });
     this.plot = make("div", { className: "plot", attributes: { role: "group" } });
     this.numbers = make("div");
     this.details = make("details", { ontoggle: () => this.list() },
       make("summary", { textContent: "What is drawn, as a table" }), this.numbers);
-    holder.append(this.choices, this.plot, this.details);
+    const key = make("p", { className: "key", hidden: figure.kind !== "curves",
+      textContent: "A cross is a run that diverged, at its last record; an open diamond one that was unstable." });
+    holder.append(this.choices, this.plot, key, this.details);
     holder.hidden = false;
     this.scaleByQuantity();
     this.choose();
@@ -147,15 +153,21 @@ class Explorer {
     this.scale = this.paired || this.figure.logarithmic.includes(this.y) ? "log" : "linear";
   }
 
-  /** The series of one panel and of all that is chosen. */
+  /** The series of one panel; at the end, those that have a place there. */
+  offered() {
+    const across = this.atEnd ? this.dimensions[this.across].values : [];
+    return this.figure.series.filter(([panel, values]) => panel === this.panel && across[values[this.across]] !== "");
+  }
+
+  /** Those of them that are chosen. */
   series() {
-    return this.figure.series.filter(([panel, values]) =>
-      panel === this.panel && values.every((value, place) => this.chosen[place].has(value)));
+    return this.offered().filter(([, values]) => values.every((value, place) => this.chosen[place].has(value)));
   }
 
   /** SGD's series that one is compared with: the same panel, seed and whatever else was set. */
-  reference([panel, values]) {
+  reference([panel, values, trajectory]) {
     if (this.figure.sgd === null || values[this.method] === this.figure.sgd) return undefined;
+    if (this.data.trajectories[trajectory].steps_after_switch?.at(-1) <= 0) return undefined;
     const wanted = values.with(this.method, this.figure.sgd).join();
     const found = this.figure.series.find((one) => one[0] === panel && one[1].join() === wanted);
     return found && found[4] !== "diverged" ? found : undefined;
@@ -203,7 +215,7 @@ class Explorer {
       }
       lists.push(list("view", views, this.view, changed("view", () => { this.scaleByQuantity(); this.choose(); })));
     }
-    if (figure.x.length > 1) lists.push(list("along", quantities(figure.x), this.x, changed("x")));
+    if (figure.x.length > 1 && !this.atEnd) lists.push(list("along", quantities(figure.x), this.x, changed("x")));
     lists.push(list("scale", [["linear", "linear"], ["log", "logarithmic"]], this.scale, changed("scale")));
     if (this.dimensions.length > 1) {
       const names = this.dimensions.map((one, place) => [place, one.label]);
@@ -213,7 +225,7 @@ class Explorer {
   }
 
   boxes(dimension, place) {
-    const here = new Set(this.figure.series.filter(([panel]) => panel === this.panel).map(([, values]) => values[place]));
+    const here = new Set(this.offered().map(([, values]) => values[place]));
     const chosen = this.chosen[place];
     const colours = this.colours(place);
     const boxes = [...here].sort((a, b) => a - b).map((value) => {
@@ -251,12 +263,13 @@ class Explorer {
 
   traces() {
     const curves = this.figure.kind === "curves";
-    const title = this.paired ? `${this.label(this.y)} over SGD's` : this.label(this.y);
+    const quantity = this.paired ? `${this.label(this.y)} over SGD's` : this.label(this.y);
     const drawn = this.series().map((series) => ({ series, points: this.points(series) })).filter(({ points }) => points.length);
     const traces = drawn.map(({ series, points }) => {
       const colour = this.colours(this.colour)[series[1][this.colour] ?? 0];
       const [, values, , run, ending] = series;
       const shown = this.atEnd ? points.slice(-1) : points;
+      const title = this.atEnd && ending === "diverged" ? `last recorded ${quantity}` : quantity;
       const place = (point) => (this.atEnd ? this.dimensions[this.across].values[values[this.across]] : point.x);
       const last = (symbol, other) => shown.map((_, at) => (at === shown.length - 1 ? symbol : other));
       const where = this.atEnd ? `step %{customdata[0]}, ${ending}`
@@ -305,12 +318,14 @@ class Explorer {
       margin: { l: 60, r: 10, t: 30, b: 50 },
       showlegend: false,
       hovermode: "closest",
+      hoverlabel: { bgcolor: colourOf("--raised"), font: { color: colourOf("--text") } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: colourOf("--quiet"), activecolor: colourOf("--text") },
       xaxis,
-      yaxis: { ...plain, title: { text: yTitle }, type: this.scale, exponentformat: "power", minorloglabels: "complete" },
+      yaxis: { ...plain, title: { text: yTitle }, type: this.scale, tickformat: "~g", minorloglabels: "complete" },
       annotations: traces.length ? [] : [{ text: "nothing of this is in the table", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }],
     };
     this.plot.setAttribute("aria-label", `${yTitle} along ${xTitle}, ${this.figure.panels[this.panel]}: ${traces.length} series; their numbers are in the table below`);
-    Plotly.react(this.plot, traces, layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+    Plotly.react(this.plot, traces, layout, { responsive: true, displaylogo: false, modeBarButtons: [BUTTONS] });
     if (!this.listens) {
       this.listens = true;
       this.plot.on("plotly_click", ({ points }) => { if (points[0].customdata[1]) showRun(this.data, points[0].customdata[1]); });
@@ -335,10 +350,12 @@ class Explorer {
       if (!curves) return points.map((point) => row([...who, number(point.x), number(point.y)]));
       const after = this.data.trajectories[series[2]].steps_after_switch?.indexOf(0) ?? -1;
       const start = after < 0 ? "" : number(this.data.trajectories[series[2]][this.y]?.[after]);
-      const ratio = number(this.points(series, true).at(-1)?.y);
+      const diverged = series[4] === "diverged";
+      const end = diverged ? series[4] : number(points.at(-1)?.y);
+      const ratio = diverged && this.reference(series) ? series[4] : number(this.points(series, true).at(-1)?.y);
       const link = series[3] === null ? short(null)
         : make("a", { href: `#run-${series[3]}`, textContent: short(series[3]), attributes: { "data-run": series[3] } });
-      return [row([...who, start, number(points.at(-1)?.y), ...(pairs ? [ratio] : []), series[4], link])];
+      return [row([...who, start, end, ...(pairs ? [ratio] : []), series[4], link])];
     });
     const head = make("tr", {}, ...columns.map(([name, className]) => make("th", { textContent: name, className, scope: "col" })));
     const table = make("table", { className: "stack" }, make("thead", {}, head), make("tbody", {}, ...rows));
