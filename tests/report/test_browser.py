@@ -170,11 +170,23 @@ def test_the_table_of_what_is_drawn_sorts_and_follows_the_choice(page: Any) -> N
 
 
 def test_the_table_of_runs_is_filtered_to_the_runs_that_diverged(page: Any) -> None:
+    page.get_by_text("runs, to sort and to filter").click()
     filters = page.locator(".filters:has(+ table.wide)")
     filters.get_by_label("ended", exact=True).select_option("diverged")
     shown = page.locator("table.wide tbody tr:visible")
     assert shown.count() == 2
     assert all("sgd-lr0.1-seed1" in row.get_attribute("id") for row in shown.all())
+
+
+def test_choices_are_made_by_the_keyboard_alone(page: Any) -> None:
+    figure = _figure(page, "dom_bulk")
+    figure.get_by_label("task and loss", exact=True).focus()
+    page.keyboard.press("ArrowDown")
+    first = loss("sst2_transformer", "sgd", 0, RATES[0], 0)
+    assert any(trace["y"][0] == pytest.approx(first) for trace in _drawn(figure))
+    assert page.evaluate("document.activeElement.ariaLabel") == "task and loss"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.ariaLabel") == "quantity"
 
 
 def test_a_table_without_steps_is_drawn_as_points(page: Any) -> None:
@@ -198,7 +210,7 @@ def test_axe_finds_nothing_serious(page: Any, scheme: str) -> None:
     assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in serious] == []
 
 
-@pytest.mark.parametrize("width", [360, 1280, 1920])
+@pytest.mark.parametrize("width", [360, 768, 1280, 1920])
 def test_nothing_is_cut_off(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     _figure(page, "dom_bulk").get_by_text("What is drawn, as a table").click()

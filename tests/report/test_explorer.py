@@ -77,16 +77,23 @@ def test_equal_trajectories_are_stored_once_for_all_figures() -> None:
     assert len(explorer.data()["trajectories"]) == len(TASKS) * len(METHODS) * 2
 
 
-def test_a_long_curve_keeps_its_ends_and_is_counted() -> None:
+def test_of_a_long_curve_every_nth_record_and_the_last_are_kept_and_it_is_counted() -> None:
     steps = np.arange(10 * MAX_RECORDS)
-    rows = pd.DataFrame(
-        {"method": "sgd", "seed": 0, "step": steps, "train_loss": 1.0 / (1 + steps)}
-    )
+    losses = 1.0 / (1 + steps)
+    rows = pd.DataFrame({"method": "sgd", "seed": 0, "step": steps, "train_loss": losses})
     figure, explorer = _explore(rows)
     (stored,) = explorer.data()["trajectories"]
     assert figure["thinned"] == 1
-    assert len(stored["step"]) == MAX_RECORDS
-    assert (stored["step"][0], stored["step"][-1]) == (0, steps[-1])
+    assert stored["step"] == [*range(0, 10 * MAX_RECORDS, 10), 10 * MAX_RECORDS - 1]
+
+
+def test_what_a_long_curve_recorded_seldom_is_not_thinned_away() -> None:
+    steps = np.arange(10 * MAX_RECORDS)
+    seldom = np.where(steps % 25 == 3, 1.0, np.nan)  # never where every tenth record is
+    rows = pd.DataFrame({"method": "sgd", "seed": 0, "step": steps, "train_loss": 1.0})
+    _, explorer = _explore(rows.assign(alignment=seldom))
+    (stored,) = explorer.data()["trajectories"]
+    assert stored["alignment"].count(1) == np.isfinite(seldom).sum()
 
 
 def test_a_setting_of_a_new_kind_of_figure_is_a_choice_where_it_tells_series_apart() -> None:

@@ -5,29 +5,29 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sharpflat.analysis.tables import BEFORE_SWITCH
 from sharpflat.figures.pairs import sgd_name
-from sharpflat.figures.style import (
-    LOSS_LABELS,
-    METHOD_COLOURS,
-    METHOD_DASHES,
-    SERIES_COLOURS,
-    TASK_LABELS,
-    method_colour,
-    method_label,
+from sharpflat.figures.value_axis import as_value
+from sharpflat.report.labels import (
+    method_colours,
+    method_dashes,
+    panel_label,
+    quantity_label,
+    setting_label,
+    value_label,
 )
-from sharpflat.figures.value_axis import SETTING_LABELS, as_value, value_text
 from sharpflat.report.run_index import RunIndex
 from sharpflat.stability import classify
 
-#: Records of a curve on the page; of a longer one every n-th is kept, with the first and the last.
+#: Records of a curve on the page, of a longer one every n-th with the last, and as many more of
+#: those that have a value in every column: quantities may be recorded at rhythms of their own.
 MAX_RECORDS = 101
 #: Digits of the numbers on the page.
 DIGITS = 6
@@ -47,18 +47,6 @@ FIRST_SHOWN = {
     "generalization": "test_accuracy",
     "curvature_energy": "frobenius_share",
     "eigensolver_cost": "seconds",
-}
-QUANTITY_LABELS = {
-    "train_loss": "training loss",
-    "alignment": "alignment χ_k of the full gradient",
-    "batch_alignment": "alignment χ_k of the mini-batch gradient",
-    "alignment_ema": "moving average of the alignment",
-    "batch_loss": "loss of the mini-batch",
-    "frobenius_share": "Frobenius share",
-    "frobenius_norm": "Frobenius norm",
-    "eigenvalue_1": "largest eigenvalue λ_1",
-    "rayleigh_quotient_1": "first Rayleigh quotient",
-    "num_matvecs": "Hessian-vector products",
 }
 
 _NUMBERED = re.compile(r"_(\d+)$")
@@ -128,7 +116,7 @@ class Explorer:
         first = FIRST_SHOWN.get(kind, "train_loss")
         return {
             "kind": "curves" if curves else "points",
-            "panels": [_panel_label(panel, key) for key in panels],
+            "panels": [panel_label(dict(zip(panel, map(str, key), strict=True))) for key in panels],
             "panel_keys": [", ".join(map(str, key)) for key in panels],
             "dimensions": dimensions,
             "series": series,
@@ -146,9 +134,7 @@ class Explorer:
         return {"trajectories": trajectories, "labels": self._labels, **self._runs.details()}
 
     def _store(self, rows: pd.DataFrame, *, thin: bool) -> int:
-        kept = np.arange(len(rows))
-        if thin and len(rows) > MAX_RECORDS:
-            kept = np.unique(np.linspace(0, len(rows) - 1, MAX_RECORDS).round().astype(int))
+        kept = _kept(rows) if thin else np.arange(len(rows))
         columns = {
             name: [_number(value) for value in rows[name].to_numpy(dtype=float)[kept]]
             for name in rows
@@ -173,24 +159,6 @@ class Explorer:
                 last = f"{recorded.iloc[-1]:.{DIGITS}g}" if known else ending
                 self.endings[run] = {"ending": ending, "train_loss": last}
         return run, ending
-
-
-def quantity_label(name: str) -> str:
-    """How the page calls a column."""
-    return QUANTITY_LABELS.get(name, name.replace("_", " "))
-
-
-def dark_colour(colour: str) -> str:
-    """A colour for a dark ground: as far towards white as it is dark.
-
-    Example:
-        >>> dark_colour("#000000"), dark_colour("#e69f00")
-        ('#d9d9d9', '#ebb235')
-    """
-    parts = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
-    lightness = (0.299 * parts[0] + 0.587 * parts[1] + 0.114 * parts[2]) / 255
-    share = 0.85 * (1 - lightness) ** 1.25
-    return "#" + "".join(f"{round(part + share * (255 - part)):02x}" for part in parts)
 
 
 @dataclass(frozen=True)
@@ -228,6 +196,14 @@ def _is_numeric(values: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
+def _kept(rows: pd.DataFrame) -> NDArray[np.intp]:
+    """Places of the records that the page draws; methods of a seed keep the same steps."""
+    every = np.arange(len(rows))
+    complete = every[rows.loc[:, rows.notna().any()].notna().all(axis="columns")]
+    thinned = [places[:: -(-len(places) // MAX_RECORDS) or 1] for places in (every, complete)]
+    return np.unique([*np.concatenate(thinned), len(rows) - 1])
+
+
 def _groups(table: pd.DataFrame, keys: pd.DataFrame) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
     """The rows of each key, in the order of the table; all of them where there is no key."""
     if keys.columns.empty:
@@ -254,19 +230,20 @@ def _dimensions(table: pd.DataFrame, columns: _Columns, panel: list[str]) -> lis
 
 def _dimension(name: str, table: pd.DataFrame) -> dict[str, Any]:
     values = list(dict.fromkeys(_cell(value) for value in table[name]))
-    if name != "method":
+    if name == "method":
+        methods = [str(value) for value in values]
+        look = {
+            "colours": [method_colours(method, place) for place, method in enumerate(methods)],
+            "dashes": [method_dashes(method) for method in methods],
+        }
+    else:
         values.sort(key=lambda value: (isinstance(value, str), value))
+        look = {}
     label = name.replace("_", " ")
     if name == "value" and "varied" in table and table["varied"].notna().any():
-        varied = str(table["varied"].dropna().iloc[0])
-        label = SETTING_LABELS.get(varied, varied.replace("_", " ")).strip("$")
-    dimension: dict[str, Any] = {"name": name, "label": label, "values": values}
-    dimension["labels"] = [_value_label(name, value) for value in values]
-    if name == "method":
-        dimension["colours"] = [_method_colour(str(value), i) for i, value in enumerate(values)]
-        dashes = [METHOD_DASHES.get(str(value).partition("(")[0], ()) for value in values]
-        dimension["dashes"] = [",".join(f"{2 * part}px" for part in each) for each in dashes]
-    return dimension
+        label = setting_label(str(table["varied"].dropna().iloc[0]))
+    labels = [value_label(name, value) for value in values]
+    return {"name": name, "label": label, "values": values, "labels": labels, **look}
 
 
 def _sgd_index(table: pd.DataFrame, dimensions: list[dict[str, Any]]) -> int | None:
@@ -278,14 +255,6 @@ def _sgd_index(table: pd.DataFrame, dimensions: list[dict[str, Any]]) -> int | N
     return None if name is None else int(methods.index(name))
 
 
-def _panel_label(panel: list[str], key: tuple[Any, ...]) -> str:
-    labels: dict[str, Mapping[str, str]] = {"task": TASK_LABELS, "loss": LOSS_LABELS}
-    words = [
-        labels[name].get(str(value), str(value)) for name, value in zip(panel, key, strict=True)
-    ]
-    return ", ".join(words) or "all rows"
-
-
 def _cell(value: Any) -> str | float:
     """A value of a dimension as JSON can hold it; an empty text where there is none."""
     if isinstance(value, bool | np.bool_):
@@ -293,26 +262,6 @@ def _cell(value: Any) -> str | float:
     if pd.isna(value):
         return ""
     return as_value(value)
-
-
-def _value_label(name: str, value: str | float) -> str:
-    if value == "":
-        return "none"
-    if name == "method" and _known(str(value)):
-        return method_label(str(value))
-    return value_text(value)
-
-
-def _known(method: str) -> bool:
-    return method.partition("(")[0] in METHOD_COLOURS
-
-
-def _method_colour(method: str, place: int) -> list[str]:
-    """Colours of a method on light and on dark ground."""
-    colour = (
-        method_colour(method) if _known(method) else SERIES_COLOURS[place % len(SERIES_COLOURS)]
-    )
-    return [colour, dark_colour(colour)]
 
 
 def _is_wide(values: pd.Series) -> bool:

@@ -114,23 +114,27 @@ class Explorer {
   constructor(holder, figure, data) {
     Object.assign(this, { figure, data, panel: 0, x: figure.x[0], y: figure.first, visible: false });
     this.dimensions = figure.dimensions;
+    this.all = figure.series.map(([panel, values, trajectory, run, ending]) =>
+      ({ panel, values, columns: data.trajectories[trajectory], run, ending }));
+    this.curves = figure.kind === "curves";
     this.method = this.place("method");
     this.across = [this.place("value"), this.method, this.place("seed")].find((place) => place >= 0) ?? -1;
     const crowded = figure.sgd !== null && this.dimensions[this.method].values.length > CROWD;
-    this.view = figure.kind === "points" ? "curves" : this.place("value") >= 0 ? "ends" : crowded ? "ratio ends" : "curves";
-    const words = this.dimensions.findIndex((one) => !["method", "value", "seed"].includes(one.name));
-    this.colour = words >= 0 ? words : Math.max(this.method, 0);
-    this.chosen = this.dimensions.map((one) => new Set([...one.values.keys()].filter((value) => !one.left_out?.includes(value))));
+    this.view = this.curves && this.place("value") >= 0 ? "ends" : crowded ? "ratio ends" : "curves";
+    const other = this.dimensions.findIndex((one) => !["method", "value", "seed"].includes(one.name));
+    this.colour = other >= 0 ? other : Math.max(this.method, 0);
+    this.chosen = this.dimensions.map(({ values, left_out: leftOut = [] }) =>
+      new Set([...values.keys()].filter((value) => !leftOut.includes(value))));
+    this.scale = this.startingScale();
     this.choices = make("div", { className: "controls" });
     this.plot = make("div", { className: "plot", attributes: { role: "group" } });
     this.numbers = make("div");
     this.details = make("details", { ontoggle: () => this.list() },
       make("summary", { textContent: "What is drawn, as a table" }), this.numbers);
-    const key = make("p", { className: "key", hidden: figure.kind !== "curves",
-      textContent: "A cross is a run that diverged, at its last record; an open diamond one that was unstable." });
-    holder.append(this.choices, this.plot, key, this.details);
+    const key = "A cross is a run that diverged, at its last record; an open diamond one that was unstable.";
+    holder.append(this.choices, this.plot,
+      make("p", { className: "key", hidden: !this.curves, textContent: key }), this.details);
     holder.hidden = false;
-    this.scaleByQuantity();
     this.choose();
     new IntersectionObserver((entries, observer) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
@@ -138,7 +142,7 @@ class Explorer {
       this.visible = true;
       this.draw();
     }, { rootMargin: "400px" }).observe(this.plot);
-    DARK.addEventListener("change", () => { this.choose(); this.draw(); });
+    DARK.addEventListener("change", () => this.change({}));
   }
 
   place(name) { return this.dimensions.findIndex((one) => one.name === name); }
@@ -149,186 +153,194 @@ class Explorer {
 
   get atEnd() { return this.view.endsWith("ends"); }
 
-  scaleByQuantity() {
-    this.scale = this.paired || this.figure.logarithmic.includes(this.y) ? "log" : "linear";
-  }
+  startingScale() { return this.paired || this.figure.logarithmic.includes(this.y) ? "log" : "linear"; }
 
-  /** The series of one panel; at the end, those that have a place there. */
-  offered() {
-    const across = this.atEnd ? this.dimensions[this.across].values : [];
-    return this.figure.series.filter(([panel, values]) => panel === this.panel && across[values[this.across]] !== "");
-  }
-
-  /** Those of them that are chosen. */
-  series() {
-    return this.offered().filter(([, values]) => values.every((value, place) => this.chosen[place].has(value)));
-  }
-
-  /** SGD's series that one is compared with: the same panel, seed and whatever else was set. */
-  reference([panel, values, trajectory]) {
-    if (this.figure.sgd === null || values[this.method] === this.figure.sgd) return undefined;
-    if (this.data.trajectories[trajectory].steps_after_switch?.at(-1) <= 0) return undefined;
-    const wanted = values.with(this.method, this.figure.sgd).join();
-    const found = this.figure.series.find((one) => one[0] === panel && one[1].join() === wanted);
-    return found && found[4] !== "diverged" ? found : undefined;
-  }
-
-  /** A series as points `{x, y, step}` of the chosen quantities, divided by SGD's if it is paired. */
-  points(series, paired = this.paired) {
-    const columns = this.data.trajectories[series[2]];
-    const [xs, ys] = [columns[this.x], columns[this.y]];
-    if (!xs || !ys) return [];
-    let divide = (value) => value;
-    if (paired) {
-      const reference = this.reference(series);
-      if (!reference) return [];
-      const own = this.data.trajectories[reference[2]];
-      const theirs = new Map(own.step.map((step, place) => [step, own[this.y]?.[place]]));
-      divide = (value, place) => (theirs.get(columns.step[place]) ? value / theirs.get(columns.step[place]) : null);
-    }
-    return xs.map((x, place) => ({
-      x, y: ys[place] === null ? null : divide(ys[place], place), step: columns.step?.[place],
-    })).filter((point) => point.y !== null && point.x !== null);
-  }
-
-  colours(place) {
-    const { colours, values } = this.dimensions[place] ?? { values: [0] };
-    return [...values.keys()].map((value) =>
-      colours ? colours[value][DARK.matches ? 1 : 0] : PALETTE[value % PALETTE.length]);
-  }
-
-  /** The lists and boxes above the plot; boxes of what the panel does not have are left out. */
-  choose() {
-    const { figure } = this;
-    const changed = (field, then = () => {}) => (value) => { this[field] = value; then(); this.draw(); };
-    const lists = [];
-    const quantities = (names) => names.map((name) => [name, this.label(name)]);
-    if (figure.panels.length > 1) {
-      lists.push(list("task and loss", figure.panels.map((text, place) => [place, text]), this.panel,
-        (value) => this.show(Number(value))));
-    }
-    lists.push(list("quantity", quantities(figure.y), this.y, changed("y", () => { this.scaleByQuantity(); this.choose(); })));
-    if (figure.kind === "curves") {
-      const views = [["curves", "curves, a line a seed"], ["ends", "at the end, a point a run"]];
-      if (figure.sgd !== null) {
-        views.push(["ratio", "ratio to SGD of the same seed"], ["ratio ends", "ratio at the end"]);
-      }
-      lists.push(list("view", views, this.view, changed("view", () => { this.scaleByQuantity(); this.choose(); })));
-    }
-    if (figure.x.length > 1 && !this.atEnd) lists.push(list("along", quantities(figure.x), this.x, changed("x")));
-    lists.push(list("scale", [["linear", "linear"], ["log", "logarithmic"]], this.scale, changed("scale")));
-    if (this.dimensions.length > 1) {
-      const names = this.dimensions.map((one, place) => [place, one.label]);
-      lists.push(list("colour by", names, this.colour, (value) => { this.colour = Number(value); this.choose(); this.draw(); }));
-    }
-    this.choices.replaceChildren(...lists, ...this.dimensions.map((one, place) => this.boxes(one, place)));
-  }
-
-  boxes(dimension, place) {
-    const here = new Set(this.offered().map(([, values]) => values[place]));
-    const chosen = this.chosen[place];
-    const colours = this.colours(place);
-    const boxes = [...here].sort((a, b) => a - b).map((value) => {
-      const box = make("input", { type: "checkbox", checked: chosen.has(value), onchange: () => {
-        if (box.checked) chosen.add(value); else chosen.delete(value);
-        this.draw();
-      } });
-      const swatch = make("span", { className: "swatch" });
-      swatch.style.background = colours[value];
-      return make("label", {}, box, " ", ...(place === this.colour ? [swatch] : []), dimension.labels[value]);
-    });
-    if (boxes.length < 2) return "";
-    const all = make("button", { type: "button", textContent: "all or none", onclick: () => {
-      const full = [...here].every((value) => chosen.has(value));
-      here.forEach((value) => (full ? chosen.delete(value) : chosen.add(value)));
-      this.choose();
-      this.draw();
-    } });
-    return make("fieldset", {}, make("legend", { textContent: dimension.label }), ...boxes, ...(boxes.length > 3 ? [all] : []));
-  }
-
-  show(panel) {
-    this.panel = panel;
+  /** Takes new choices; another quantity or view starts with the scale that suits it. */
+  change(choices) {
+    Object.assign(this, choices);
+    if ("y" in choices || "view" in choices) this.scale = this.startingScale();
     this.choose();
     this.draw();
   }
 
-  /** Who a series is: method, seed, and what else was set. */
-  name([, values]) {
-    return values.map((value, place) => {
-      const { name, label, labels } = this.dimensions[place];
-      return name === "method" ? labels[value] : `${label} ${labels[value]}`;
-    }).filter((text) => !text.endsWith(" none")).join(", ");
+  /** The series of one panel; at the end, those that have a place there. */
+  offered() {
+    const places = this.atEnd ? this.dimensions[this.across].values : [];
+    return this.all.filter(({ panel, values }) => panel === this.panel && places[values[this.across]] !== "");
+  }
+
+  /** Those of them that are chosen. */
+  series() {
+    return this.offered().filter(({ values }) => values.every((value, place) => this.chosen[place].has(value)));
+  }
+
+  /** SGD's series that one is compared with: the same panel, seed and whatever else was set. */
+  reference({ panel, values, columns }) {
+    const { sgd } = this.figure;
+    const beforeSwitch = columns.steps_after_switch?.at(-1) <= 0;
+    if (sgd === null || values[this.method] === sgd || beforeSwitch) return undefined;
+    const wanted = values.with(this.method, sgd).join();
+    const found = this.all.find((one) => one.panel === panel && one.values.join() === wanted);
+    return found?.ending === "diverged" ? undefined : found;
+  }
+
+  /** A series as points `{x, y, step}` of the chosen quantities, divided by SGD's if it is paired. */
+  points(series, paired = this.paired) {
+    const { [this.x]: xs = [], [this.y]: ys = [], step: steps = [] } = series.columns;
+    let divisors;
+    if (paired) {
+      const { [this.y]: own = [], step: at = [] } = this.reference(series)?.columns ?? {};
+      divisors = new Map(at.map((step, place) => [step, own[place]]));
+    }
+    const value = (y, step) => (divisors ? (divisors.get(step) ? y / divisors.get(step) : null) : y);
+    return xs.map((x, place) => ({ x, step: steps[place], y: ys[place] ?? null }))
+      .map((point) => ({ ...point, y: point.y === null ? null : value(point.y, point.step) }))
+      .filter((point) => point.x !== null && point.y !== null);
+  }
+
+  colourOfSeries({ values }) { return this.colourOfValue(this.colour, values[this.colour] ?? 0); }
+
+  colourOfValue(place, value) {
+    const own = this.dimensions[place]?.colours?.[value];
+    return own ? own[DARK.matches ? 1 : 0] : PALETTE[value % PALETTE.length];
+  }
+
+  /** The lists and boxes above the plot; what the panel does not have is left out. */
+  choose() {
+    const { figure } = this;
+    const quantities = (names) => names.map((name) => [name, this.label(name)]);
+    const lists = [];
+    const add = (label, options, field, read = String) =>
+      lists.push(list(label, options, this[field], (value) => this.change({ [field]: read(value) })));
+    if (figure.panels.length > 1) {
+      add("task and loss", figure.panels.map((text, place) => [place, text]), "panel", Number);
+    }
+    add("quantity", quantities(figure.y), "y");
+    if (this.curves && this.across >= 0) {
+      const ratios = [["ratio", "ratio to SGD of the same seed"], ["ratio ends", "ratio at the end"]];
+      add("view", [["curves", "curves, a line a seed"], ["ends", "at the end, a point a run"],
+        ...(figure.sgd === null ? [] : ratios)], "view");
+    }
+    if (figure.x.length > 1 && !this.atEnd) add("along", quantities(figure.x), "x");
+    add("scale", [["linear", "linear"], ["log", "logarithmic"]], "scale");
+    if (this.dimensions.length > 1) {
+      add("colour by", this.dimensions.map((one, place) => [place, one.label]), "colour", Number);
+    }
+    // Whoever chooses by the keyboard stays where they are.
+    const focused = this.choices.contains(document.activeElement) ? document.activeElement.ariaLabel : "";
+    this.choices.replaceChildren(...lists, ...this.dimensions.flatMap((one, place) => this.boxes(one, place)));
+    if (focused) this.choices.querySelector(`[aria-label="${focused}"]`)?.focus();
+  }
+
+  /** A box a value, with its colour; none where there is no choice. */
+  boxes(dimension, place) {
+    const here = [...new Set(this.offered().map(({ values }) => values[place]))].sort((a, b) => a - b);
+    if (here.length < 2) return [];
+    const chosen = this.chosen[place];
+    const boxes = here.map((value) => {
+      const box = make("input", { type: "checkbox", checked: chosen.has(value), onchange: () => {
+        if (box.checked) chosen.add(value); else chosen.delete(value);
+        this.draw();
+      } });
+      const swatch = make("span", { className: "swatch", hidden: place !== this.colour });
+      swatch.style.background = this.colourOfValue(place, value);
+      return make("label", {}, box, " ", swatch, dimension.labels[value]);
+    });
+    const all = make("button", { type: "button", textContent: "all or none", onclick: () => {
+      const full = here.every((value) => chosen.has(value));
+      here.forEach((value) => (full ? chosen.delete(value) : chosen.add(value)));
+      this.change({});
+    }, attributes: { "aria-label": `all or none: ${dimension.label}` } });
+    return [make("fieldset", {}, make("legend", { textContent: dimension.label }), ...boxes, all)];
+  }
+
+  /** What a point tells: who it is, what it says, where it is, and its run. */
+  hover(series) {
+    const who = series.values.map((value, place) => {
+      const { name, label, labels, values } = this.dimensions[place];
+      return name === "method" ? labels[value] : values[value] === "" ? "" : `${label} ${labels[value]}`;
+    }).filter(Boolean).join(", ");
+    const quantity = this.paired ? `${this.label(this.y)} over SGD's` : this.label(this.y);
+    const what = this.atEnd && series.ending === "diverged" ? `last recorded ${quantity}` : quantity;
+    const where = this.atEnd ? `step %{customdata[0]}, ${series.ending}`
+      : !this.curves ? `${this.label(this.x)} %{x:.6g}`
+      : this.x === "step" ? "step %{x}" : "step %{customdata[0]}, %{x} after the switch";
+    const run = this.curves ? `<br>run ${short(series.run)}` : "";
+    return `<b>${who}</b><br>${what} %{y:.6g}<br>${where}${run}<extra></extra>`;
   }
 
   traces() {
-    const curves = this.figure.kind === "curves";
-    const quantity = this.paired ? `${this.label(this.y)} over SGD's` : this.label(this.y);
-    const drawn = this.series().map((series) => ({ series, points: this.points(series) })).filter(({ points }) => points.length);
-    const traces = drawn.map(({ series, points }) => {
-      const colour = this.colours(this.colour)[series[1][this.colour] ?? 0];
-      const [, values, , run, ending] = series;
-      const shown = this.atEnd ? points.slice(-1) : points;
-      const title = this.atEnd && ending === "diverged" ? `last recorded ${quantity}` : quantity;
-      const place = (point) => (this.atEnd ? this.dimensions[this.across].values[values[this.across]] : point.x);
-      const last = (symbol, other) => shown.map((_, at) => (at === shown.length - 1 ? symbol : other));
-      const where = this.atEnd ? `step %{customdata[0]}, ${ending}`
-        : !curves ? `${this.label(this.x)} %{x:.6g}`
-        : this.x === "step" ? "step %{x}" : "step %{customdata[0]}, %{x} after the switch";
+    const lines = this.curves && !this.atEnd;
+    const traces = this.series().map((series) => {
+      const points = this.points(series).slice(this.atEnd ? -1 : 0);
+      const end = this.atEnd ? this.dimensions[this.across].values[series.values[this.across]] : undefined;
+      const color = this.colourOfSeries(series);
+      const symbol = SYMBOLS[series.ending] ?? "circle";
+      const last = (one, others) => points.map((_, place) => (place === points.length - 1 ? one : others));
       return {
         type: "scatter",
-        x: shown.map(place),
-        y: shown.map((point) => point.y),
-        customdata: shown.map((point) => [point.step ?? "", run]),
-        mode: curves && !this.atEnd ? "lines+markers" : "markers",
+        mode: lines ? "lines+markers" : "markers",
+        x: points.map((point) => end ?? point.x),
+        y: points.map((point) => point.y),
+        customdata: points.map((point) => [point.step ?? "", series.run]),
         connectgaps: true,
-        line: { color: colour, width: 1.5, dash: this.dimensions[this.method]?.dashes[values[this.method]] || "solid" },
+        line: { color, width: 1.5, dash: this.dimensions[this.method]?.dashes[series.values[this.method]] || "solid" },
         marker: {
-          color: colour,
-          symbol: last(SYMBOLS[ending] ?? "circle", "circle"),
-          size: curves && !this.atEnd ? last(SYMBOLS[ending] ? 9 : 5, 0) : 9,
+          color,
+          symbol: last(symbol, "circle"),
+          size: lines ? last(symbol === "circle" ? 5 : 9, 0) : 9,
           line: { width: 0 },
         },
-        hovertemplate: `<b>${this.name(series)}</b><br>${title} %{y:.6g}<br>${where}${curves ? `<br>run ${short(run)}` : ""}<extra></extra>`,
+        hovertemplate: this.hover(series),
       };
     });
     // Dashed lines lie above solid ones, so that of two equal curves both show.
-    return traces.sort((a, b) => (a.line.dash !== "solid") - (b.line.dash !== "solid"));
+    return traces.filter((trace) => trace.x.length)
+      .sort((a, b) => (a.line.dash !== "solid") - (b.line.dash !== "solid"));
+  }
+
+  /** The x axis at the end of runs: the values of what was varied, or words side by side. */
+  axisOfValues({ values, labels, name, label }) {
+    const known = values.filter((value) => value !== "");
+    const numbers = name === "value" && known.every((value) => typeof value === "number");
+    const [least, most] = numbers ? [Math.min(...known), Math.max(...known)] : [];
+    return {
+      title: { text: label },
+      tickvals: known,
+      ticktext: known.map((value) => labels[values.indexOf(value)]),
+      ...(numbers ? { type: least > 0 && most >= 10 * least ? "log" : "linear" }
+        : { type: "category", categoryorder: "array", categoryarray: known }),
+    };
   }
 
   draw() {
     if (!this.visible) return;
     const traces = this.traces();
-    const across = this.atEnd ? this.dimensions[this.across] : undefined;
-    const plain = { color: colourOf("--text"), gridcolor: colourOf("--line"), zerolinecolor: colourOf("--line"), automargin: true };
-    const yTitle = this.paired ? `${this.label(this.y)}, ratio to SGD` : this.label(this.y);
-    const xTitle = across ? across.label : this.label(this.x);
-    const xaxis = { ...plain, title: { text: xTitle }, type: "linear" };
-    if (across) {
-      const values = across.values.filter((value) => value !== "");
-      const numbers = values.every((value) => typeof value === "number") && across.name === "value";
-      const wide = numbers && Math.min(...values) > 0 && Math.max(...values) >= 10 * Math.min(...values);
-      Object.assign(xaxis, { type: wide ? "log" : numbers ? "linear" : "category", tickvals: values, ticktext: values.map((value) => across.labels[across.values.indexOf(value)]) });
-      if (!numbers) Object.assign(xaxis, { categoryorder: "array", categoryarray: across.values });
-    }
+    const [text, line, raised, quiet] = ["--text", "--line", "--raised", "--quiet"].map(colourOf);
+    const axis = { color: text, gridcolor: line, zerolinecolor: line, automargin: true };
+    const x = this.atEnd ? this.axisOfValues(this.dimensions[this.across])
+      : { type: "linear", title: { text: this.label(this.x) } };
+    const y = this.paired ? `${this.label(this.y)}, ratio to SGD` : this.label(this.y);
+    const middle = { xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false };
     const layout = {
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
-      font: { color: colourOf("--text"), family: "system-ui, sans-serif" },
+      font: { color: text, family: "system-ui, sans-serif" },
       margin: { l: 60, r: 10, t: 30, b: 50 },
       showlegend: false,
       hovermode: "closest",
-      hoverlabel: { bgcolor: colourOf("--raised"), font: { color: colourOf("--text") } },
-      modebar: { bgcolor: "rgba(0,0,0,0)", color: colourOf("--quiet"), activecolor: colourOf("--text") },
-      xaxis,
-      yaxis: { ...plain, title: { text: yTitle }, type: this.scale, tickformat: "~g", minorloglabels: "complete" },
-      annotations: traces.length ? [] : [{ text: "nothing of this is in the table", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }],
+      hoverlabel: { bgcolor: raised, font: { color: text } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: quiet, activecolor: text },
+      xaxis: { ...axis, ...x },
+      yaxis: { ...axis, title: { text: y }, type: this.scale, tickformat: "~g", minorloglabels: "complete" },
+      annotations: traces.length ? [] : [{ ...middle, text: "nothing of this is in the table" }],
     };
-    this.plot.setAttribute("aria-label", `${yTitle} along ${xTitle}, ${this.figure.panels[this.panel]}: ${traces.length} series; their numbers are in the table below`);
+    const where = `${y} along ${x.title.text}, ${this.figure.panels[this.panel]}`;
+    this.plot.setAttribute("aria-label", `${where}: ${traces.length} series; their numbers are in the table below`);
     Plotly.react(this.plot, traces, layout, { responsive: true, displaylogo: false, modeBarButtons: [BUTTONS] });
     if (!this.listens) {
       this.listens = true;
-      this.plot.on("plotly_click", ({ points }) => { if (points[0].customdata[1]) showRun(this.data, points[0].customdata[1]); });
+      this.plot.on("plotly_click", ({ points: [{ customdata: [, run] }] }) => { if (run) showRun(this.data, run); });
     }
     this.list();
   }
@@ -336,31 +348,35 @@ class Explorer {
   /** The table of what is drawn: a row a run, or a row a point where the figure has no curves. */
   list() {
     if (!this.details.open) return;
-    const curves = this.figure.kind === "curves";
-    const names = this.dimensions.map((one) => [one.label, one.name === "seed" ? "number" : ""]);
-    const y = this.label(this.y);
-    const measured = curves ? [`${y} at the switch`, `${y} at the end`] : [this.label(this.x), y];
-    const pairs = curves && this.figure.sgd !== null;
-    const columns = [...names, ...measured.map((name) => [name, "number"]), ...(pairs ? [["over SGD's at the end", "number"]] : []), ...(curves ? [["ended", ""], ["run", ""]] : [])];
+    const [x, y] = [this.label(this.x), this.label(this.y)];
+    const columns = this.dimensions.map((one) => [one.label, one.name === "seed" ? "number" : ""]);
+    if (!this.curves) columns.push([x, "number"], [y, "number"]);
+    else columns.push([`${y} at the switch`, "number"], [`${y} at the end`, "number"],
+      ["over SGD's at the end", "number"], ["ended", ""], ["run", ""]);
     const row = (cells) => make("tr", {}, ...cells.map((cell, place) =>
       make("td", { className: columns[place][1], attributes: { "data-label": columns[place][0] } }, cell)));
     const rows = this.series().flatMap((series) => {
-      const who = series[1].map((value, place) => this.dimensions[place].labels[value]);
+      const who = series.values.map((value, place) => this.dimensions[place].labels[value]);
       const points = this.points(series, false);
-      if (!curves) return points.map((point) => row([...who, number(point.x), number(point.y)]));
-      const after = this.data.trajectories[series[2]].steps_after_switch?.indexOf(0) ?? -1;
-      const start = after < 0 ? "" : number(this.data.trajectories[series[2]][this.y]?.[after]);
-      const diverged = series[4] === "diverged";
-      const end = diverged ? series[4] : number(points.at(-1)?.y);
-      const ratio = diverged && this.reference(series) ? series[4] : number(this.points(series, true).at(-1)?.y);
-      const link = series[3] === null ? short(null)
-        : make("a", { href: `#run-${series[3]}`, textContent: short(series[3]), attributes: { "data-run": series[3] } });
-      return [row([...who, start, end, ...(pairs ? [ratio] : []), series[4], link])];
+      return this.curves ? [row([...who, ...this.ends(series, points)])]
+        : points.map((point) => row([...who, number(point.x), number(point.y)]));
     });
-    const head = make("tr", {}, ...columns.map(([name, className]) => make("th", { textContent: name, className, scope: "col" })));
-    const table = make("table", { className: "stack" }, make("thead", {}, head), make("tbody", {}, ...rows));
+    const head = columns.map(([name, className]) => make("th", { textContent: name, className, scope: "col" }));
+    const table = make("table", { className: "stack" },
+      make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
     this.numbers.replaceChildren(table);
     enhanceTable(table);
+  }
+
+  /** Of a curve: its value at the switch and at the end, that over SGD's, how it ended, and its run. */
+  ends(series, points) {
+    const { run, ending, columns } = series;
+    const diverged = ending === "diverged";
+    const start = columns[this.y]?.[columns.steps_after_switch?.indexOf(0) ?? -1];
+    const end = diverged ? ending : number(points.at(-1)?.y);
+    const ratio = diverged && this.reference(series) ? ending : number(this.points(series, true).at(-1)?.y);
+    const link = { href: `#run-${run}`, textContent: short(run), attributes: { "data-run": run } };
+    return [number(start), end, ratio, ending, run === null ? short(run) : make("a", link)];
   }
 }
 
@@ -375,7 +391,11 @@ function reveal() {
   const target = byId(decodeURIComponent(location.hash.slice(1)));
   if (!target) return;
   target.hidden = false;
-  for (let folded = target.closest("details"); folded; folded = folded.parentElement.closest("details")) folded.open = true;
+  let folded = target.closest("details");
+  while (folded) {
+    folded.open = true;
+    folded = folded.parentElement.closest("details");
+  }
   target.scrollIntoView();
 }
 
@@ -397,7 +417,7 @@ async function start() {
     } else if (link) {
       const explorer = explorers[link.hash.slice(1)];
       const panel = explorer?.figure.panel_keys.indexOf(link.dataset.panel) ?? -1;
-      if (panel >= 0) explorer.show(panel);
+      if (panel >= 0) explorer.change({ panel });
     }
   });
   addEventListener("hashchange", reveal);
