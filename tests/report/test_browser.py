@@ -41,7 +41,7 @@ def opened(
     path: Path = tmp_path_factory.mktemp("page") / "report.html"
     write_report(path, **small_tier)
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)  # generous: machines are slow when they are busy
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
