@@ -117,7 +117,11 @@ def small_tier(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     claims.to_csv(place / "claims.csv", index=False)
     return {
         "tier": "smoke",
-        "figures": {name: (place / f"{name}.csv", place / "picture.png") for name in tables},
+        "name": "smoke",
+        "figures": {
+            name: (name.partition("_lr")[0], place / f"{name}.csv", place / "picture.png")
+            for name in tables
+        },
         "claims": place / "claims.csv",
         "folders": folders,
         "config": {"seeds": [0, 1]},

@@ -112,6 +112,13 @@ def test_words_after_the_step_and_the_first_of_numbered_columns_are_taken() -> N
     assert figure["y"] == ["train_loss", "alignment", "eigenvalue_1"]
 
 
+def test_free_weights_are_named_by_their_numbers() -> None:
+    rows = table(varied=False).assign(method="weights(0.5, 2)", dom_weight=0.5, bulk_weight=2.0)
+    figure, _ = _explore(rows)
+    assert figure["dimensions"][0]["labels"] == ["a = 0.5, b = 2"]
+    assert figure["sgd"] is None
+
+
 def test_a_table_without_steps_has_a_point_a_row() -> None:
     rows = pd.DataFrame({"task": "mnist_mlp", "solver": ["a", "a", "b"], "size": [1, 2, 1]})
     rows = rows.assign(seconds=[0.5, math.nan, 2.0])
@@ -146,7 +153,7 @@ def test_a_table_of_an_earlier_version_has_a_page_that_says_what_it_lacks(
 ) -> None:
     path = tmp_path / "dom_bulk.csv"
     table(varied=False).drop(columns=["dom_weight", "bulk_weight"]).to_csv(path, index=False)
-    figures = {"dom_bulk": (path, small_tier["figures"]["dom_bulk"][1])}
+    figures = {"dom_bulk": ("dom_bulk", path, small_tier["figures"]["dom_bulk"][2])}
     write_report(tmp_path / "report.html", **{**small_tier, "figures": figures})
     assert "This table has no column" in (tmp_path / "report.html").read_text()
 
@@ -156,7 +163,7 @@ def test_a_figure_of_a_users_name_is_described_by_its_kind(
 ) -> None:
     solves = {"task": "mnist_mlp", "mode": "cold", "method": "a", "reached": True, "seconds": 2.5}
     pd.DataFrame([solves]).to_csv(tmp_path / "mine.csv", index=False)
-    figures = {"mine": (tmp_path / "mine.csv", small_tier["figures"]["dom_bulk"][1])}
-    config = {"figures": {"mine": {"kind": "eigensolver_cost"}}}
-    write_report(tmp_path / "report.html", **{**small_tier, "figures": figures, "config": config})
+    picture = small_tier["figures"]["dom_bulk"][2]
+    figures = {"mine": ("eigensolver_cost", tmp_path / "mine.csv", picture)}
+    write_report(tmp_path / "report.html", **{**small_tier, "figures": figures})
     assert "mnist_mlp: a 2.5" in (tmp_path / "report.html").read_text()

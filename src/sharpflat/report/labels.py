@@ -14,6 +14,7 @@ from sharpflat.figures.style import (
     method_label,
 )
 from sharpflat.figures.value_axis import SETTING_LABELS, value_text
+from sharpflat.methods import FREE
 
 QUANTITY_LABELS = {
     "train_loss": "training loss",
@@ -49,7 +50,7 @@ def value_label(dimension: str, value: str | float) -> str:
     """A value of a dimension in words; a method by its name in the figures."""
     if value == "":
         return "none"
-    if dimension == "method" and _stem(str(value)) in METHOD_COLOURS:
+    if dimension == "method" and _is_known(str(value)):
         return method_label(str(value))
     return value_text(value)
 
@@ -61,14 +62,18 @@ def method_colours(method: str, place: int) -> tuple[str, str]:
         >>> method_colours("sgd", 0)
         ('#000000', '#d9d9d9')
     """
-    known = _stem(method) in METHOD_COLOURS
-    colour = method_colour(method) if known else SERIES_COLOURS[place % len(SERIES_COLOURS)]
+    others = SERIES_COLOURS[place % len(SERIES_COLOURS)]
+    colour = method_colour(method) if _is_known(method) else others
     return colour, _on_dark_ground(colour)
 
 
 def method_dashes(method: str) -> str:
     """The figures' dashes, as Plotly takes them; empty for a solid line."""
     return ",".join(f"{2 * part}px" for part in METHOD_DASHES.get(_stem(method), ()))
+
+
+def _is_known(method: str) -> bool:
+    return _stem(method) in {*METHOD_COLOURS, FREE}
 
 
 def _stem(method: str) -> str:

@@ -93,7 +93,7 @@ def _figure(
         lines = [f"This table has no column {missing}, so there are no numbers in words here."]
     return {
         "name": name,
-        "title": TITLES.get(name, TITLES.get(kind, name.replace("_", " "))),
+        "title": TITLES.get(name, name.replace("_", " ")),
         "caption": lines,
         "table": table.as_posix(),
         "image": _picture(image),
