@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import importlib.resources
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +13,13 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup
+from PIL import Image
 
 from sharpflat.files import write_whole
 from sharpflat.report.captions import TITLES, caption
+from sharpflat.report.explorer import Explorer
+from sharpflat.report.run_index import RunIndex
 from sharpflat.report.runs import alarms, provenance, run_times
 from sharpflat.report.verdicts import ClaimRow, claim_rows
 
@@ -47,28 +54,73 @@ def write_report(
     )
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     rows = claim_rows(pd.read_csv(claims), list(figures))
+    runs = RunIndex(summaries)
+    explorer = Explorer(runs)
+    shown = []
+    for figure, paths in figures.items():
+        beside = [row for row in rows if row.anchor == figure]
+        shown.append(_figure(figure, *paths, beside, explorer))
+    drawn = {each["name"]: each["series"] for each in shown if each["series"]}
+    varied, run_rows = runs.rows(explorer.endings)
     page = environment.get_template("page.html.j2").render(
         tier=tier if name == tier else f"{name}, {tier}",
-        figures=[
-            _figure(figure, *shown, [row for row in rows if row.anchor == figure])
-            for figure, shown in figures.items()
-        ],
+        figures=shown,
         claims=rows,
         times=run_times(summaries),
+        varied=varied,
+        runs=run_rows,
         alarms=alarms(summaries),
         provenance=provenance(summaries),
         config=json.dumps(config, indent=2, sort_keys=True),
+        style=_source("page.css"),
+        script=_source("page.js"),
+        # The bundle that the Python package brings: zoom, hover, legends and logarithmic axes come
+        # with it, it needs no network, and no build step of ours stands between it and the page.
+        plotly=_packed(_bundle()),
+        data=_packed(json.dumps({"figures": drawn, **explorer.data()}, separators=(",", ":"))),
     )
     write_whole(path, page.encode())
 
 
-def _figure(name: str, kind: str, table: Path, image: Path, rows: list[ClaimRow]) -> dict[str, Any]:
-    """What the page shows of a figure: picture, caption, and the claims that rest on it."""
+def _figure(
+    name: str, kind: str, table: Path, image: Path, rows: list[ClaimRow], explorer: Explorer
+) -> dict[str, Any]:
+    """What the page shows of a figure: picture, caption, series and claims that rest on it."""
+    numbers = pd.read_csv(table)
+    try:
+        lines = caption(kind, numbers)
+    except KeyError as missing:  # a table that an earlier version wrote
+        lines = [f"This table has no column {missing}, so there are no numbers in words here."]
     return {
         "name": name,
-        "title": TITLES.get(name, name),
-        "caption": caption(kind, pd.read_csv(table)),
+        "title": TITLES.get(name, name.replace("_", " ")),
+        "caption": lines,
         "table": table.as_posix(),
-        "image": base64.b64encode(image.read_bytes()).decode(),
+        "image": _picture(image),
+        "series": explorer.add(kind, numbers),
         "claims": [row for row in rows if row.measured and not row.is_summary],
     }
+
+
+def _picture(path: Path) -> dict[str, Any]:
+    """A PNG as lossless WebP, which takes less than half the room, and its size."""
+    content = io.BytesIO()
+    with Image.open(path) as image:
+        image.save(content, "webp", lossless=True)
+        width, height = image.size
+    return {"data": base64.b64encode(content.getvalue()).decode(), "width": width, "height": height}
+
+
+def _packed(text: str) -> str:
+    """A text for a browser's ``DecompressionStream``, the same bytes for the same text."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _bundle() -> str:
+    return (importlib.resources.files("plotly") / "package_data/plotly.min.js").read_text("utf-8")
+
+
+def _source(name: str) -> Markup:
+    """A file of ours that stands in the page as it is."""
+    folder = importlib.resources.files("sharpflat.report") / "templates"
+    return Markup((folder / name).read_text("utf-8"))

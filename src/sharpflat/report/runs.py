@@ -74,29 +74,36 @@ def provenance(summaries: Sequence[Summary]) -> list[tuple[str, list[str]]]:
     found: dict[str, dict[str, None]] = {name: {} for name in MADE_WITH}
     for summary in summaries:
         for name in MADE_WITH:
-            found[name][_text(summary[name])] = None
+            found[name][text(summary.get(name, "not recorded"))] = None
     return [(name, list(values)) for name, values in found.items()]
+
+
+def method_name(summary: Summary) -> str:
+    """How the page calls the method of a run; all points between the named ones have one name."""
+    record = summary["record"]
+    weights = (record.get("dom_weight"), record.get("bulk_weight"))
+    named = {POINTS[method]: label for method, label in LABELS.items()}
+    before_switch = {(None, None): "SGD before the switch"}
+    return (named | before_switch).get(weights, "interpolated")
+
+
+def text(value: Any) -> str:
+    """A value of a summary in one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {text(part)}" for key, part in value.items() if part is not None)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _row(summary: Summary) -> dict[str, Any]:
     record = summary["record"]
     prefix = record.get("prefix", record)
-    weights = (record.get("dom_weight"), record.get("bulk_weight"))
-    named = {POINTS[method]: label for method, label in LABELS.items()}
-    before_switch = {(None, None): "SGD before the switch"}
     start = summary["switch_step"] if "prefix" in summary else 0
     return {
         "task": prefix["task"],
         "loss": prefix["loss"],
-        "method": (named | before_switch).get(weights, "interpolated"),
+        "method": method_name(summary),
         "steps": summary["last_step"] - start,
         "products": summary["num_matvecs"],
         "seconds": summary["seconds"],
         "diverged": summary["status"] == "diverged",
     }
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(part)}" for key, part in value.items() if part is not None)
-    return value if isinstance(value, str) else json.dumps(value)

@@ -18,11 +18,13 @@ class ClaimRow:
     """A row of the claims' table, its numbers as text.
 
     Attributes:
+        id: Of the row on the page.
         claim: ``"C1"`` to ``"C7"``.
         text: The claim in words for the row that sums it up, the statistic for others.
         statistic: Of the row, without what marks a summary.
         figure: As the table names it; may be a pattern, ``ablation_*``.
         anchor: The figure of the page that it belongs to, if there is one.
+        panel: Task and loss in that figure, as ``"mnist_mlp, mse"``; ``"all"`` for all together.
         estimate: Or ``"not measured"``.
         interval: Of 95 %, empty where there is none.
         n: Seeds.
@@ -32,11 +34,13 @@ class ClaimRow:
         measured: Whether there is an estimate.
     """
 
+    id: str
     claim: str
     text: str
     statistic: str
     figure: str
     anchor: str | None
+    panel: str
     estimate: str
     interval: str
     n: int
@@ -53,7 +57,8 @@ def claim_rows(claims: pd.DataFrame, figures: Sequence[str]) -> list[ClaimRow]:
         claims: As :func:`sharpflat.analysis.claims.claims_table` returns it, or read from its CSV.
         figures: Names of the figures of the page, in their order.
     """
-    return [_row(row, figures) for row in claims.to_dict("records")]
+    rows = claims.to_dict("records")
+    return [_row(row, figures, f"claim-{place}") for place, row in enumerate(rows, start=1)]
 
 
 def number(value: float) -> str:
@@ -65,7 +70,7 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _row(row: dict[Any, Any], figures: Sequence[str]) -> ClaimRow:
+def _row(row: dict[Any, Any], figures: Sequence[str], name: str) -> ClaimRow:
     claim, statistic = str(row["claim"]), str(row["statistic"])
     is_summary = statistic.startswith(SUMMARY)
     statistic = statistic.removeprefix(SUMMARY)
@@ -73,11 +78,13 @@ def _row(row: dict[Any, Any], figures: Sequence[str]) -> ClaimRow:
     interval = "" if math.isnan(row["ci_low"]) else _interval(row["ci_low"], row["ci_high"])
     anchors = [name for name in figures if fnmatchcase(name, str(row["figure"]))]
     return ClaimRow(
+        id=name,
         claim=claim,
         text=CLAIMS.get(claim, statistic) if is_summary else statistic,
         statistic=statistic,
         figure=str(row["figure"]),
         anchor=next(iter(anchors), None),
+        panel=str(row["statistic"]).partition(":")[0],
         estimate=number(row["estimate"]) if measured else "not measured",
         interval=interval if measured else "",
         n=int(row["n"]),
