@@ -3,6 +3,7 @@
 ``python share.py RANK FOLDER`` writes what it finds to ``FOLDER/RANK.pt``.
 """
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -133,6 +134,7 @@ def main(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=len(SHARES))
     found = computed(SHARES[rank], process_group=dist.group.WORLD)
     torch.save({**found, "refusals": refusals(rank)}, folder / f"{rank}.pt")
+    gc.collect()  # operators hold the group, and it must not outlive its end
     dist.destroy_process_group()
 
 
