@@ -8,7 +8,7 @@ STAMP := $(VENV)/.lock-installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install smoke test mutants slurm audit lint format
+.PHONY: help install smoke test docs dist mutants slurm audit lint format
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -20,6 +20,12 @@ smoke: $(STAMP) ## run the whole workflow at the smoke tier (CPU, minutes); CORE
 
 test: lint ## lint, then run all tests
 	$(VENV)/bin/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+dist: ## build the package's wheel and source distribution into dist/
+	rm -rf dist
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install --quiet build
+	.venv-dist/bin/python -m build
 
 mutants: $(STAMP) ## plant faults in a copy of the code, one at a time, and list those no test catches
 	PYTHONPATH=tests $(VENV)/bin/python -m mutants.run
