@@ -78,9 +78,9 @@ def _check_dag(output: str, words: list[str]) -> None:
     changes = yaml.safe_load(_blocks("yaml")[0]) if MINE in words else {}
     study = parse_config(merge(read_tier(tier, ROOT).raw, changes), ROOT)
     figures = [name for name in study.figures if name in words] or list(study.figures)
-    assert jobs["table"] == jobs["figure"] == len(figures)
-    assert jobs["plan"] == 1
-    for part in ("claims_table", "report_page"):
+    assert jobs["collect_table"] == jobs["draw_figure"] == len(figures)
+    assert jobs["list_runs"] == 1
+    for part in ("decide_claims", "write_report"):
         assert jobs.get(part, 0) == (len(figures) > 1)
     shown = {run.record for name in figures for run in figure_runs(study, study.figures[name])}
     for folder, expected in (
