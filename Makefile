@@ -21,6 +21,11 @@ smoke: $(STAMP) ## run the whole workflow at the smoke tier (CPU, minutes); CORE
 test: lint ## lint, then run all tests
 	$(VENV)/bin/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
+docs: $(STAMP) ## build the site, with its examples, into docs/_build/html; warnings are errors
+	$(VENV)/bin/python -m pip install --quiet -r envs/requirements-docs.lock
+	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
+	$(VENV)/bin/linkchecker --config docs/linkchecker.ini docs/_build/html/index.html
+
 dist: ## build the package's wheel and source distribution into dist/
 	rm -rf dist
 	$(PYTHON) -m venv .venv-dist
