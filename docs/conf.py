@@ -51,7 +51,7 @@ html_show_sphinx = False
 
 
 def titled_examples(source: Path, copies: Path) -> str:
-    """Copy scripts for the gallery, with the first line of their docstrings underlined as a title."""
+    """Copy scripts for the gallery, the first line of each docstring underlined as a title."""
     shutil.rmtree(copies, ignore_errors=True)
     copies.mkdir(parents=True)
     for script in sorted(source.glob("*.py")):
