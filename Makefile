@@ -23,6 +23,7 @@ test: lint ## lint, then run all tests
 
 docs: $(STAMP) ## build the site, with its examples, into docs/_build/html; warnings are errors
 	$(VENV)/bin/python -m pip install --quiet -r envs/requirements-docs.lock
+	rm -rf docs/generated docs/_build
 	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
 	$(VENV)/bin/linkchecker --config docs/linkchecker.ini docs/_build/html/index.html
 

@@ -19,16 +19,27 @@ extensions = [
     "mathml",
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinxarg.ext",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "tutorial", "**/sg_execution_times.rst", "sg_execution_times.rst"]
+exclude_patterns = [
+    "_build",
+    "tutorial",
+    "generated/scripts",
+    "**/sg_execution_times.rst",
+    "sg_execution_times.rst",
+]
 nitpicky = True
 # Other packages' pages are on the network, and this site builds without one.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|np|numpy|scipy|collections|Tensor|ndarray|LinearOperator)\b.*"),
-    # Of the package itself, what its docstrings name and nobody calls from outside.
+    (
+        "py:.*",
+        r"(torch|nn|np|numpy|scipy|collections|Tensor|ndarray|LinearOperator|ProcessGroup)\b.*",
+    ),
+    # Of the package itself: aliases of types, and what docstrings name and nobody calls.
+    ("py:class", r"(LossFunction|Nested|Chosen)"),
     ("py:class", r"sharpflat\.curvature\.algebra\.LinearCombination"),
     ("py:func", r"sharpflat\.curvature\.output_curvature\.output_traces"),
 ]
@@ -54,17 +65,28 @@ def titled_examples(source: Path, copies: Path) -> str:
     """Copy scripts for the gallery, the first line of each docstring underlined as a title."""
     shutil.rmtree(copies, ignore_errors=True)
     copies.mkdir(parents=True)
+    (copies / "GALLERY_HEADER.rst").write_text(EXAMPLES_HEADER)
     for script in sorted(source.glob("*.py")):
         text = script.read_text()
-        title = (ast.get_docstring(ast.parse(text)) or script.stem).partition("\n")[0]
-        text = text.replace(title, f"{title}\n{'=' * len(title)}", 1)
-        (copies / script.name).write_text(text)
+        title = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+        titled = text.replace(title, f"{title.rstrip('.')}\n{'=' * len(title)}", 1)
+        (copies / script.name).write_text(titled)
     return str(copies)
 
 
+EXAMPLES_HEADER = """
+Examples
+========
+
+Scripts of ``examples/``, run as they stand when the site is built.
+"""
+
 sphinx_gallery_conf = {
-    "examples_dirs": [str(ROOT / "docs/tutorial")],
-    "gallery_dirs": ["generated/tutorial"],
+    "examples_dirs": [
+        str(ROOT / "docs/tutorial"),
+        titled_examples(ROOT / "examples", ROOT / "docs/generated/scripts"),
+    ],
+    "gallery_dirs": ["generated/tutorial", "generated/examples"],
     "filename_pattern": r"\.py$",
     "download_all_examples": False,
     "remove_config_comments": True,
