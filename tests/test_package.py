@@ -1,5 +1,6 @@
 """The package as others install it: a wheel of the library, with the study behind extras."""
 
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import zipfile
 from email import message_from_string
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -93,8 +95,25 @@ def test_the_version_is_told_everywhere_alike(installed: Path) -> None:
     version = sharpflat.__version__
     assert _metadata(installed)["Version"] == version
     assert _run(installed, "-m", "sharpflat", "--version").stdout == f"sharpflat {version}\n"
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == version
+    assert _citation()["version"] == version
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     assert newest is not None
     assert newest[1] == version
+
+
+def _citation() -> dict[str, Any]:
+    citation: dict[str, Any] = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    return citation
+
+
+def test_the_archive_and_the_citation_say_the_same_of_the_project() -> None:
+    archive, citation = json.loads((ROOT / ".zenodo.json").read_text()), _citation()
+    for name in ("title", "license", "keywords"):
+        assert archive[name] == citation[name]
+    assert [creator["name"] for creator in archive["creators"]] == [
+        author["name"] for author in citation["authors"]
+    ]
+    (study, _) = citation["references"]
+    for author in study["authors"]:
+        assert f"{author['given-names']} {author['family-names']}" in archive["description"]
+    assert study["identifiers"][0]["value"] == archive["related_identifiers"][0]["identifier"]
