@@ -1,4 +1,7 @@
-"""The pages' examples run as they stand: their Python, their commands, their configuration."""
+"""The README's and the site's examples run as they stand: Python, commands, configuration.
+
+`make docs` builds the site, with the scripts of its gallery and all links.
+"""
 
 import json
 import re
@@ -16,7 +19,7 @@ from faults.table import sentence
 from pages import PAGES, README, blocks, text
 from torch import nn
 
-from sharpflat import layout
+from sharpflat import curvature, layout
 from sharpflat.analysis.readme_table import readme_table, replace_between_markers
 from sharpflat.cli import main
 from sharpflat.cli.main import _parser
@@ -214,3 +217,9 @@ def test_everything_that_a_page_names_is_there(page: Path) -> None:
         if not link.startswith(("https://", "generated/"))
     ]
     assert [str(file) for file in files if not file.exists()] == []
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    page = (ROOT / "docs/api/curvature.md").read_text()
+    shown = re.findall(r"^\.\. auto\w+:: (\w+)$", page, flags=re.MULTILINE)
+    assert sorted(shown) == sorted(curvature.__all__)
