@@ -1,7 +1,5 @@
 """The site: `make docs` builds it, warnings are errors."""
 
-import ast
-import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +14,7 @@ copyright = "2026, The sharpflat authors"
 version = release = __version__
 
 extensions = [
+    "gallery",
     "mathml",
     "myst_parser",
     "sphinx.ext.autodoc",
@@ -61,32 +60,9 @@ html_static_path = ["_static"]
 html_show_sphinx = False
 
 
-def titled_examples(source: Path, copies: Path) -> str:
-    """Copy scripts for the gallery, the first line of each docstring underlined as a title."""
-    shutil.rmtree(copies, ignore_errors=True)
-    copies.mkdir(parents=True)
-    (copies / "GALLERY_HEADER.rst").write_text(EXAMPLES_HEADER)
-    for script in sorted(source.glob("*.py")):
-        text = script.read_text()
-        title = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
-        titled = text.replace(title, f"{title.rstrip('.')}\n{'=' * len(title)}", 1)
-        (copies / script.name).write_text(titled)
-    return str(copies)
-
-
-EXAMPLES_HEADER = """
-Examples
-========
-
-Scripts of ``examples/``, run as they stand when the site is built.
-"""
-
 sphinx_gallery_conf = {
-    "examples_dirs": [
-        str(ROOT / "docs/tutorial"),
-        titled_examples(ROOT / "examples", ROOT / "docs/generated/scripts"),
-    ],
-    "gallery_dirs": ["generated/tutorial", "generated/examples"],
+    "examples_dirs": ["tutorial"],
+    "gallery_dirs": ["generated/tutorial"],
     "filename_pattern": r"\.py$",
     "download_all_examples": False,
     "remove_config_comments": True,

@@ -131,6 +131,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_snakemakes_report_holds_every_figure_with_its_caption(finished: Path) -> None:
+    output = snakemake(finished, *EVERYTHING, "--report", "report.html")
+    page = (finished / "report.html").read_text()
+    for figure in (*read_tier("smoke", ROOT).figures, "eigensolver_cost"):
+        assert f"Adding {figure}.png" in output
+    for category in ("Figures", "Tables", "Claims", "Runs", "Page"):
+        assert f'"{category}"' in page
+    for stretch in ("from one checkpoint", "found by bisection", "set in", "smoke settings"):
+        assert stretch in page
+
+
 EVERYTHING = ("all", "benchmarks", "--config", "tier=smoke")
 PACKAGE = "src/sharpflat"
 TRAINED = {

@@ -1,4 +1,4 @@
-"""The workflow for others: another workflow's module, Snakemake's report, the catalog's entry.
+"""The workflow for others: another workflow's module, captions, the catalog's entry.
 
 Each test runs the real Snakemake on a copy of the checkout.
 """
@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from checkouts import ROOT, copy_checkout, jobs_of, snakemake, touch_everything
+from checkouts import ROOT, copy_checkout, jobs_of, snakemake
 
-from sharpflat.config import read_tier
 from sharpflat.figures import FIGURES
 
 MODULE = """
@@ -100,20 +99,6 @@ def test_the_workflow_alone_is_refused_with_its_remedy(tmp_path: Path) -> None:
     output = snakemake(tmp_path, "--dry-run", fails=True)
     assert f"{tmp_path} holds no src/sharpflat" in output
     assert "give the path of a clone" in output
-
-
-def test_snakemakes_report_holds_every_figure_with_its_caption(tmp_path: Path) -> None:
-    folder = copy_checkout(tmp_path)
-    asked = ("all", "benchmarks", "--config", "tier=smoke")
-    touch_everything(folder, *asked)
-    output = snakemake(folder, *asked, "--report", "report.html")
-    page = (folder / "report.html").read_text()
-    for figure in (*read_tier("smoke", ROOT).figures, "eigensolver_cost"):
-        assert f"Adding {figure}.png" in output
-    for category in ("Figures", "Tables", "Claims", "Runs", "Page"):
-        assert f'"{category}"' in page
-    for stretch in ("from one checkpoint", "found by bisection", "set in", "smoke settings"):
-        assert stretch in page
 
 
 def test_every_kind_of_figure_has_a_caption() -> None:
