@@ -8,10 +8,10 @@ STAMP := $(VENV)/.lock-installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install smoke test mutants slurm audit lint format
+.PHONY: help install smoke test docs dist container mutants slurm audit lint format
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 install: $(STAMP) ## install the locked packages into .venv
 
@@ -20,6 +20,22 @@ smoke: $(STAMP) ## run the whole workflow at the smoke tier (CPU, minutes); CORE
 
 test: lint ## lint, then run all tests
 	$(VENV)/bin/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+docs: $(STAMP) ## build the site, with its examples, into docs/_build/html; warnings are errors
+	$(VENV)/bin/python -m pip install --quiet -r envs/requirements-docs.lock
+	rm -rf docs/generated docs/_build
+	$(VENV)/bin/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html
+	$(VENV)/bin/linkchecker --config docs/linkchecker.ini docs/_build/html/index.html
+
+dist: ## build the package's wheel and source distribution into dist/
+	rm -rf dist
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install --quiet build
+	.venv-dist/bin/python -m build
+
+container: ## build the container image, and where apptainer is, the one for `snakemake --sdm apptainer`
+	docker build --tag sharpflat .
+	! command -v apptainer || apptainer build --force envs/sharpflat.sif docker-daemon:sharpflat:latest
 
 mutants: $(STAMP) ## plant faults in a copy of the code, one at a time, and list those no test catches
 	PYTHONPATH=tests $(VENV)/bin/python -m mutants.run

@@ -218,7 +218,7 @@ def test_a_figure_has_the_kind_that_it_names_or_that_its_name_begins_with() -> N
 
 def test_no_figure_can_have_the_name_of_a_rule() -> None:
     """Oracle: the rules as they are written in the workflow's files."""
-    files = [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    files = [ROOT / "workflow/Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
     rules = {rule for file in files for rule in re.findall(r"\brule (\w+):", file.read_text())}
     schema = yaml.safe_load((ROOT / SCHEMA_PATH).read_text())
     names = schema["properties"]["figures"]["propertyNames"]["not"]["enum"]

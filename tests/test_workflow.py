@@ -4,7 +4,6 @@ Each test runs the real Snakemake on a copy of the checkout.
 """
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from checkouts import ROOT, copy_checkout, jobs_of, snakemake
+from checkouts import ROOT, copy_checkout, jobs_of, snakemake, touch_everything
 
 from sharpflat.analysis.claims import VERDICTS
 from sharpflat.analysis.statistics import run_statistics
@@ -37,9 +36,15 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_smoke_tier_has_a_complete_dag(checkout: Path) -> None:
     """Those of the other tiers are the README's commands."""
     jobs = jobs_of(snakemake(checkout, "all", "--dry-run", "--config", "tier=smoke"))
-    assert jobs["data"] == 3
-    assert jobs["resolve"] == jobs["plan"] == jobs["claims_table"] == jobs["report_page"] == 1
-    assert jobs["table"] == jobs["figure"] >= 7
+    assert jobs["prepare_data"] == 3
+    assert (
+        jobs["resolve_config"]
+        == jobs["list_runs"]
+        == jobs["decide_claims"]
+        == jobs["write_report"]
+        == 1
+    )
+    assert jobs["collect_table"] == jobs["draw_figure"] >= 7
     assert jobs["prefix"] >= 1
     assert jobs["train"] >= 4
 
@@ -48,7 +53,7 @@ def test_the_smoke_tier_has_a_complete_dag(checkout: Path) -> None:
 def test_a_figure_that_is_asked_for_trains_its_runs_alone(checkout: Path, figure: str) -> None:
     output = snakemake(checkout, figure, "--dry-run", "--config", "tier=smoke")
     jobs = jobs_of(output)
-    assert jobs[figure] == jobs["figure"] == jobs["table"] == jobs["plan"] == 1
+    assert jobs[figure] == jobs["draw_figure"] == jobs["collect_table"] == jobs["list_runs"] == 1
     study = read_tier("smoke", ROOT)
     shown = [run.record for run in figure_runs(study, study.figures[figure])]
     for folder, expected in (
@@ -106,13 +111,13 @@ def test_another_working_directory_is_refused(checkout: Path, tmp_path: Path) ->
     assert f"change to {checkout}, or give --directory" in output
     assert list(tmp_path.iterdir()) == []
     asked = ("--directory", str(checkout), "--config", "tier=smoke")
-    assert jobs_of(snakemake(tmp_path, *here, *asked))["report_page"] == 1
+    assert jobs_of(snakemake(tmp_path, *here, *asked))["write_report"] == 1
 
 
 def test_a_folder_that_neither_python_nor_snakemake_takes_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "a{b}:c"
     folder.mkdir()
-    shutil.copy(ROOT / "Snakefile", folder)
+    copy_checkout(folder)
     output = snakemake(folder, "all", "--dry-run", fails=True)
     assert f"{folder} holds : and {{ and }}" in output
     assert "rename or move the checkout" in output
@@ -122,20 +127,32 @@ def test_a_folder_that_neither_python_nor_snakemake_takes_is_refused(tmp_path: P
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout of which Snakemake believes that the smoke tier and its benchmarks are made."""
     folder = copy_checkout(tmp_path_factory.mktemp("finished"))
-    summary = snakemake(folder, *EVERYTHING, "--summary").splitlines()
-    for output in (line.split("\t")[0] for line in summary if line.endswith("update pending")):
-        (folder / output).parent.mkdir(parents=True, exist_ok=True)
-        if Path(output).suffix:
-            (folder / output).touch()
-        else:
-            (folder / output).mkdir()
-    snakemake(folder, *EVERYTHING, "--touch", "--forceall")
+    touch_everything(folder, *EVERYTHING)
     return folder
+
+
+def test_snakemakes_report_holds_every_figure_with_its_caption(finished: Path) -> None:
+    output = snakemake(finished, *EVERYTHING, "--report", "report.html")
+    page = (finished / "report.html").read_text()
+    for figure in (*read_tier("smoke", ROOT).figures, "eigensolver_cost"):
+        assert f"Adding {figure}.png" in output
+    for category in ("Figures", "Tables", "Claims", "Runs", "Page"):
+        assert f'"{category}"' in page
+    for stretch in ("from one checkpoint", "found by bisection", "set in", "smoke settings"):
+        assert stretch in page
 
 
 EVERYTHING = ("all", "benchmarks", "--config", "tier=smoke")
 PACKAGE = "src/sharpflat"
-TRAINED = {"prefix": 6, "train": 18, "energy": 2, "table": 8, "claims_table": 1, "report_page": 1}
+TRAINED = {
+    "prefix": 6,
+    "train": 18,
+    "energy": 2,
+    "collect_table": 8,
+    "decide_claims": 1,
+    "write_report": 1,
+}
+UNTRAINED = {"prepare_data": 0, "prefix": 0, "train": 0}
 
 
 def _appended(text: str) -> Callable[[str], str]:
@@ -170,38 +187,52 @@ CHANGES: dict[str, tuple[dict[str, Callable[[str], str]], dict[str, int]]] = {
     ),
     "training": (
         {f"{PACKAGE}/training/loop.py": _appended("MORE = 1")},
-        TRAINED | {"data": 0, "benchmark": 0},
+        TRAINED | {"prepare_data": 0, "measure_eigensolvers": 0},
     ),
     "configuration": (
         {f"{PACKAGE}/config.py": _appended("MORE = 1")},
-        TRAINED | {"data": 0},
+        TRAINED | {"prepare_data": 0},
     ),
     "settings": (
         {f"{PACKAGE}/settings.py": _appended("MORE = 1")},
-        TRAINED | {"data": 0},
+        TRAINED | {"prepare_data": 0},
     ),
     "an entry, and a model": (
         {
             f"{PACKAGE}/tasks/registry.py": _replaced("(0.1307,)", "(0.1308,)"),
             f"{PACKAGE}/tasks/models/cnn.py": _appended("MORE = 1"),
         },
-        {"data": 1, "prefix": 4, "train": 14, "energy": 2, "benchmark": 1},
+        {"prepare_data": 1, "prefix": 4, "train": 14, "energy": 2, "measure_eigensolvers": 1},
     ),
     "how the energy is measured": (
         {f"{PACKAGE}/curvature/energy.py": _appended("MORE = 1")},
-        {"data": 0, "prefix": 0, "train": 0, "energy": 2, "table": 1, "benchmark": 0},
+        {
+            "prepare_data": 0,
+            "prefix": 0,
+            "train": 0,
+            "energy": 2,
+            "collect_table": 1,
+            "measure_eigensolvers": 0,
+        },
     ),
     "torch in the lock": (
         {"envs/requirements.lock": _replaced("torch==2", "torch==3")},
-        TRAINED | {"data": 0, "benchmark": 1},
+        TRAINED | {"prepare_data": 0, "measure_eigensolvers": 1},
     ),
     "torch as it is installed": (
         {"src/torch-9.egg-info": _appended("Name: torch\nVersion: 9")},
-        TRAINED | {"data": 0, "benchmark": 1},
+        TRAINED | {"prepare_data": 0, "measure_eigensolvers": 1},
     ),
     "benchmarks": (
         {f"{PACKAGE}/benchmarks/memory_child.py": _appended("MORE = 1")},
-        {"data": 0, "prefix": 0, "train": 0, "energy": 0, "benchmark": 1, "cost_figure": 1},
+        {
+            "prepare_data": 0,
+            "prefix": 0,
+            "train": 0,
+            "energy": 0,
+            "measure_eigensolvers": 1,
+            "draw_eigensolver_cost": 1,
+        },
     ),
 }
 
@@ -278,12 +309,12 @@ def test_a_new_method_or_seed_trains_only_what_is_new(smoke: Path, tmp_path: Pat
     asked = ("all", "--dry-run", "--configfile", str(changes), "--config", "tier=smoke")
     jobs = jobs_of(snakemake(smoke, *asked))
     assert jobs["train"] > 0
-    assert (jobs.get("prefix", 0), jobs.get("data", 0)) == (0, 0)
+    assert (jobs.get("prefix", 0), jobs.get("prepare_data", 0)) == (0, 0)
     changes.write_text(yaml.safe_dump({"seeds": [0, 1, 2]}))
     jobs = jobs_of(snakemake(smoke, *asked))
     assert jobs["train"] > 0
     assert jobs["prefix"] > 0
-    assert jobs.get("data", 0) == 0
+    assert jobs.get("prepare_data", 0) == 0
 
 
 def test_a_change_of_a_figures_look_trains_nothing(smoke: Path) -> None:
@@ -293,4 +324,4 @@ def test_a_change_of_a_figures_look_trains_nothing(smoke: Path) -> None:
     jobs = jobs_of(snakemake(smoke, "all", "--dry-run", "--config", "tier=smoke"))
     style.write_text(original)
     assert "train" not in jobs
-    assert jobs["figure"] == len(read_tier("smoke", ROOT).figures)
+    assert jobs["draw_figure"] == len(read_tier("smoke", ROOT).figures)

@@ -98,7 +98,7 @@ class ProjectedOptimizer(torch.optim.Optimizer):
 
     @property
     def projects(self) -> bool:
-        """Whether a step needs the subspace: with both weights 1 it is the base optimizer's own."""
+        """Whether a step needs the subspace; with both weights 1 it is the base optimizer's own."""
         return not self.dom_weight == self.bulk_weight == 1.0
 
     def step(self, closure: Closure | None = None) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from faults.outcomes import ROOT, content, small_config
+from pages import text
 
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 TIER = ("--config", "tier=smoke")
@@ -72,7 +73,7 @@ def test_plain_commands_give_the_workflows_bytes(checkout: Path, one_core: dict[
 def test_two_cores_killed_on_the_way_give_the_same_bytes(
     checkout: Path, one_core: dict[Path, str]
 ) -> None:
-    """Killed with SIGKILL while runs are training, then started as the README says."""
+    """Killed with SIGKILL while runs are training, then started as the pages say."""
     folder = checkout.with_name("killed")
     shutil.copytree(checkout, folder)
     workflow = subprocess.Popen(
@@ -96,10 +97,9 @@ def test_two_cores_killed_on_the_way_give_the_same_bytes(
 
 
 def _documented_command() -> str:
-    """The README's, at this tier and with this Python's Snakemake."""
-    readme = (ROOT / "README.md").read_text()
+    """The pages', at this tier and with this Python's Snakemake."""
     (command,) = re.findall(
-        r"^snakemake --unlock.*&& snakemake .*--rerun-incomplete.*$", readme, re.M
+        r"^snakemake --unlock.*&& snakemake .*--rerun-incomplete.*$", text(), re.M
     )
     command = command.replace("tier=laptop", "tier=smoke")
     return command.replace("snakemake ", f"{' '.join(SNAKEMAKE)} ")

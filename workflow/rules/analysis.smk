@@ -1,7 +1,7 @@
 # The tidy table behind each figure, the claims that they decide, and the report.
 
 
-rule table:
+rule collect_table:
     input:
         runs_of_figure,
         config=layout.resolved_config(STUDY.name),
@@ -11,7 +11,12 @@ rule table:
             PACKAGE / "plan.py",
         ],
     output:
-        layout.table(STUDY.name, "{figure}"),
+        report(
+            layout.table(STUDY.name, "{figure}"),
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"figure": "{figure}"},
+        ),
     log:
         LOGS / "table" / "{figure}.log",
     conda:
@@ -20,13 +25,18 @@ rule table:
         "python -m sharpflat table {input.config:q} {wildcards.figure:q} {output:q} 2> {log:q}"
 
 
-rule claims_table:
+rule decide_claims:
     input:
         [layout.table(STUDY.name, name) for name in STUDY.figures],
         config=layout.resolved_config(STUDY.name),
         sources=[*sorted((PACKAGE / "analysis").rglob("*.py")), PACKAGE / "stability.py"],
     output:
-        layout.claims(STUDY.name),
+        report(
+            layout.claims(STUDY.name),
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"table": "claims"},
+        ),
     log:
         LOGS / "claims.log",
     conda:
@@ -35,7 +45,7 @@ rule claims_table:
         "python -m sharpflat claims {input.config:q} {output:q} 2> {log:q}"
 
 
-rule report_page:
+rule write_report:
     input:
         [layout.figure(STUDY.name, name)[1] for name in STUDY.figures],
         layout.claims(STUDY.name),
@@ -48,7 +58,12 @@ rule report_page:
             *sorted((PACKAGE / "analysis").glob("*.py")),
         ],
     output:
-        layout.report(STUDY.name),
+        report(
+            layout.report(STUDY.name),
+            caption="../report/page.rst",
+            category="Page",
+            labels={"page": "report"},
+        ),
     log:
         LOGS / "report.log",
     conda:

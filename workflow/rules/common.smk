@@ -5,7 +5,7 @@ import shlex
 from snakemake.settings.types import DeploymentMethod
 
 from sharpflat import layout, plan
-from sharpflat.config import parse_config
+from sharpflat.config import read_tier
 from sharpflat.settings import ConfigError
 from sharpflat.sources import (
     benchmark_code_hash,
@@ -15,8 +15,10 @@ from sharpflat.sources import (
     training_code_hash,
 )
 
+TIER = config.get("tier", "laptop")
 try:
-    STUDY = parse_config({"tier": TIER, **config}, Path(workflow.basedir))
+    # Here and not by `configfile:`, which a workflow that takes this one as a module passes over.
+    STUDY = read_tier(TIER, CHECKOUT, config)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
@@ -24,10 +26,11 @@ ENVIRONMENT = "../../envs/sharpflat.yaml"
 LOGS = layout.results(STUDY.name) / "logs"
 PACKAGE = Path("src/sharpflat")
 
-# Jobs run the package of this checkout. With conda, `python` is the environment's; without, it is
+# Jobs run the package of this checkout. With conda or a container, `python` is theirs; without, it is
 # the one that runs Snakemake, activated or not.
-ENVIRONMENT_VARIABLES = f"PYTHONPATH={shlex.quote(f'{workflow.basedir}/src')}"
-if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+ENVIRONMENT_VARIABLES = f"PYTHONPATH={shlex.quote(f'{CHECKOUT}/src')}"
+DEPLOYED = {DeploymentMethod.CONDA, DeploymentMethod.APPTAINER}
+if not DEPLOYED & set(workflow.deployment_settings.deployment_method):
     ENVIRONMENT_VARIABLES += f' PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
 # glibc gives large blocks back to the system as soon as they are freed, and pays for every page when
 # it takes them again: a Hessian-vector product of the CNN takes 1.4 times as long.
@@ -36,7 +39,7 @@ shell.prefix(f"export {ENVIRONMENT_VARIABLES}; ")
 
 # Besides the version that is installed here, and hashed with the code, the one that jobs in an
 # environment of their own are given.
-LOCK = Path(workflow.basedir) / "envs/requirements.lock"
+LOCK = CHECKOUT / "envs/requirements.lock"
 LOCKED_TORCH = [
     line.rstrip(" \\") for line in LOCK.read_text().splitlines() if line.startswith("torch==")
 ]

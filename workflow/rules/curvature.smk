@@ -43,7 +43,7 @@ for job, folder in [
 # Asked for by `benchmarks` alone.
 if STUDY.benchmark is not None:
 
-    rule benchmark:
+    rule measure_eigensolvers:
         input:
             config=layout.resolved_config(STUDY.name),
             data=[layout.dataset(setting.dataset) for setting in STUDY.benchmark.settings],
@@ -65,14 +65,19 @@ if STUDY.benchmark is not None:
         shell:
             "python -m sharpflat benchmark {input.config:q} 2> {log:q}"
 
-    rule cost_figure:
+    rule draw_eigensolver_cost:
         input:
             tables=layout.benchmarks(STUDY.name),
             sources=[PACKAGE / "figures/eigensolver_cost.py", PACKAGE / "figures/style.py"],
         output:
             table=layout.table(STUDY.name, "eigensolver_cost"),
             pdf=layout.figure(STUDY.name, "eigensolver_cost")[0],
-            png=layout.figure(STUDY.name, "eigensolver_cost")[1],
+            png=report(
+                layout.figure(STUDY.name, "eigensolver_cost")[1],
+                caption="../report/figure.rst",
+                category="Figures",
+                labels={"figure": "eigensolver_cost"},
+            ),
         log:
             LOGS / "figure" / "eigensolver_cost.log",
         conda:

@@ -1,7 +1,7 @@
 # Each figure from its table alone: redrawing trains nothing.
 
 
-rule figure:
+rule draw_figure:
     input:
         table=layout.table(STUDY.name, "{figure}"),
         sources=[
@@ -12,7 +12,12 @@ rule figure:
         ],
     output:
         pdf=layout.figure(STUDY.name, "{figure}")[0],
-        png=layout.figure(STUDY.name, "{figure}")[1],
+        png=report(
+            layout.figure(STUDY.name, "{figure}")[1],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
     log:
         LOGS / "figure" / "{figure}.log",
     conda:

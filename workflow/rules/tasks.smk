@@ -1,7 +1,7 @@
 # What is trained: each data set in its canonical form.
 
 
-rule data:
+rule prepare_data:
     output:
         arrays=layout.dataset("{dataset}"),
         provenance=layout.dataset("{dataset}").with_suffix(".provenance.json"),

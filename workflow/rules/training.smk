@@ -1,7 +1,7 @@
 # The list of runs, the SGD prefixes, and the runs that branch from their switch.
 
 
-rule resolve:
+rule resolve_config:
     output:
         layout.resolved_config(STUDY.name),
     log:
@@ -15,11 +15,16 @@ rule resolve:
         "printf '%s\n' {params.values:q} > {output:q} 2> {log:q}"
 
 
-rule plan:
+rule list_runs:
     input:
         layout.resolved_config(STUDY.name),
     output:
-        layout.runs_list(STUDY.name),
+        report(
+            layout.runs_list(STUDY.name),
+            caption="../report/runs.rst",
+            category="Runs",
+            labels={"table": "runs"},
+        ),
     log:
         LOGS / "plan.log",
     conda:

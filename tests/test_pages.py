@@ -1,9 +1,13 @@
-"""The README's examples run as they stand: its Python, its commands, its configuration."""
+"""The README's and the site's examples run as they stand: Python, commands, configuration.
+
+`make docs` builds the site, with the scripts of its gallery and all links.
+"""
 
 import json
 import re
 import shlex
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +16,10 @@ import torch
 import yaml
 from checkouts import ROOT, copy_checkout, jobs_of, snakemake
 from faults.table import sentence
+from pages import PAGES, README, blocks, text
 from torch import nn
 
-from sharpflat import layout
+from sharpflat import curvature, layout
 from sharpflat.analysis.readme_table import readme_table, replace_between_markers
 from sharpflat.cli import main
 from sharpflat.cli.main import _parser
@@ -23,16 +28,10 @@ from sharpflat.plan import all_prefixes, all_runs, figure_runs
 from sharpflat.settings import merge
 from sharpflat.tasks.losses import mse
 
-README = ROOT / "README.md"
-
-
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), flags=re.DOTALL)
-
 
 def _shell_lines() -> list[str]:
-    lines = "".join(_blocks("sh")).replace("\\\n", " ").splitlines()
-    return [" ".join(line.partition("#")[0].split()) for line in lines]
+    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    return list(dict.fromkeys(" ".join(line.partition("#")[0].split()) for line in lines))
 
 
 MINE = "mine.yaml"
@@ -40,9 +39,9 @@ MINE = "mine.yaml"
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout, with the README's configuration."""
+    """A copy of the checkout, with the pages' configuration."""
     folder = copy_checkout(tmp_path_factory.mktemp("checkout"))
-    (example,) = _blocks("yaml")
+    (example,) = blocks("yaml")
     assert example.startswith(f"# {MINE}\n")
     (folder / MINE).write_text(example)
     return folder
@@ -56,9 +55,7 @@ def test_every_shell_line_does_what_it_says(line: str, checkout: Path) -> None:
         done = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True)
         assert done.returncode == 0, done.stderr
     elif program == "pip":
-        install, option, lock = words
-        assert (install, option) == ("install", "-r")
-        assert "--hash=sha256:" in (ROOT / lock).read_text()
+        _check_install(words)
     elif "--unlock" in words:
         assert line.startswith("snakemake --unlock --config tier=laptop && snakemake --cores 2 ")
     else:
@@ -67,20 +64,34 @@ def test_every_shell_line_does_what_it_says(line: str, checkout: Path) -> None:
             # Its plugin is installed on clusters alone; the paper tier is another line's.
             words = [word.replace("tier=paper", "tier=smoke") for word in words]
             words += ["--executor", "local"]
+        # Apptainer is not everywhere.
+        words = [word for word in words if word not in ("--sdm", "apptainer")]
         output = snakemake(checkout, *words, "--dry-run")
         _check_dag(output, words)
+
+
+def _check_install(words: list[str]) -> None:
+    """The package with extras that it has, or a lock with hashes."""
+    assert words[0] == "install"
+    if words[1] == "-r":
+        assert "--hash=sha256:" in (ROOT / words[2]).read_text()
+        return
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = re.fullmatch(r"\.(?:\[(\w+)\])?", words[1])
+    assert extras is not None
+    assert extras[1] is None or extras[1] in project["optional-dependencies"]
 
 
 def _check_dag(output: str, words: list[str]) -> None:
     """The jobs are those of everything, or of the figure that was asked for."""
     jobs = jobs_of(output)
     tier = next((word[5:] for word in words if word.startswith("tier=")), "laptop")
-    changes = yaml.safe_load(_blocks("yaml")[0]) if MINE in words else {}
+    changes = yaml.safe_load(blocks("yaml")[0]) if MINE in words else {}
     study = parse_config(merge(read_tier(tier, ROOT).raw, changes), ROOT)
     figures = [name for name in study.figures if name in words] or list(study.figures)
-    assert jobs["table"] == jobs["figure"] == len(figures)
-    assert jobs["plan"] == 1
-    for part in ("claims_table", "report_page"):
+    assert jobs["collect_table"] == jobs["draw_figure"] == len(figures)
+    assert jobs["list_runs"] == 1
+    for part in ("decide_claims", "write_report"):
         assert jobs.get(part, 0) == (len(figures) > 1)
     shown = {run.record for name in figures for run in figure_runs(study, study.figures[name])}
     for folder, expected in (
@@ -93,9 +104,7 @@ def _check_dag(output: str, words: list[str]) -> None:
         assert sorted(trained) == sorted(expected)
 
 
-@pytest.mark.parametrize(
-    "line", re.findall(r"`python -m sharpflat ([^`]+)`", README.read_text()), ids=str
-)
+@pytest.mark.parametrize("line", re.findall(r"`python -m sharpflat ([^`]+)`", text()), ids=str)
 def test_every_plain_command_is_one(line: str, tmp_path: Path) -> None:
     words = shlex.split(line)
     if words == ["--help"]:
@@ -147,7 +156,7 @@ def test_the_question_of_ones_own_is_answered(
 
 @pytest.fixture
 def names() -> dict[str, object]:
-    """What the README's Python takes for given, small."""
+    """What the pages' Python takes for given, small."""
     torch.manual_seed(0)
     inputs, targets = torch.randn(40, 6), torch.arange(40) % 10
     model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 10)).eval()
@@ -163,14 +172,14 @@ def names() -> dict[str, object]:
 def test_the_first_example_trains_and_prints_the_eigenvalues(capsys, names) -> None:
     model, inputs, targets = names["model"], names["inputs"], names["targets"]
     before = mse(model(inputs), targets).item()
-    exec(compile(_blocks("python")[0], "README.md", "exec"), names)
+    exec(compile(blocks("python")[0], "README.md", "exec"), names)
     assert mse(model(inputs), targets).item() < before
     assert capsys.readouterr().out.startswith("tensor([")
 
 
 def test_the_second_example_holds_the_mode_and_the_buffers(names) -> None:
     """Oracle: the product in eval mode, and the model's flags and buffers before."""
-    first, second = _blocks("python")
+    first, second = blocks("python")
     exec(compile(first, "README.md", "exec"), names)
     model = names["model"]
     names["v"] = torch.ones(names["hessian"].shape[0])
@@ -182,25 +191,35 @@ def test_the_second_example_holds_the_mode_and_the_buffers(names) -> None:
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in model.named_buffers())
 
 
-def test_every_path_that_the_readme_names_is_there() -> None:
-    text = README.read_text()
-    named = set(re.findall(r"`((?:src|workflow|envs)/[\w./]+)`", text))
-    assert named
-    assert [path for path in named if not (README.parent / path).exists()] == []
-
-
 def test_the_table_of_claims_is_the_one_that_the_results_make() -> None:
     """`python -m sharpflat readme results/laptop/claims.csv` writes it; nobody types it."""
-    claims = pd.read_csv(README.parent / "results/laptop/claims.csv")
-    text = README.read_text()
-    assert replace_between_markers(text, "claims", readme_table(claims)) == text
+    claims = pd.read_csv(ROOT / "results/laptop/claims.csv")
+    page = README.read_text()
+    assert replace_between_markers(page, "claims", readme_table(claims)) == page
 
 
 def test_the_faults_are_those_that_the_tests_inject() -> None:
-    assert sentence() in " ".join(README.read_text().split())
+    assert sentence() in " ".join(text().split())
 
 
-def test_every_figure_that_the_readme_shows_is_there() -> None:
-    shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README.read_text())
-    assert shown
-    assert [path for path in shown if not (README.parent / path).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_everything_that_a_page_names_is_there(page: Path) -> None:
+    """Paths of the checkout, and what links and pictures lead to; sites of others are not asked."""
+    content = page.read_text()
+    made = {"envs/sharpflat.sif"}  # by `make container`
+    named = set(re.findall(r"`((?:src|workflow|envs|tests|config|docs)/[\w./]+)`", content)) - made
+    linked = re.findall(r"\]\(([^)#\s]+)[^)]*\)", content)
+    files = [ROOT / path for path in named]
+    files += [
+        page.parent / link
+        for link in linked
+        # The site makes these when it is built, and checks links to them itself.
+        if not link.startswith(("https://", "generated/"))
+    ]
+    assert [str(file) for file in files if not file.exists()] == []
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    page = (ROOT / "docs/api/curvature.md").read_text()
+    shown = re.findall(r"^\.\. auto\w+:: (\w+)$", page, flags=re.MULTILINE)
+    assert sorted(shown) == sorted(curvature.__all__)
