@@ -23,6 +23,8 @@ from sharpflat.figures.style import (
 
 #: A task and loss: their rows of the table, and their panels from left to right.
 Group = tuple[pd.DataFrame, list[Axes]]
+#: What the rows of a page differ in, unless they differ in more.
+SETTING = ("task", "loss")
 #: Steps from which on their numbers are written in thousands, since panels are narrow.
 THOUSANDS_FROM = 4000
 
@@ -42,9 +44,11 @@ def loss_pairs(table: pd.DataFrame) -> tuple[Figure, list[Group]]:
     return figure, groups
 
 
-def one_row_each(table: pd.DataFrame, widths: Sequence[float]) -> tuple[Figure, list[Group]]:
-    """A row a task and loss, of panels of these relative widths."""
-    all_rows = list(_groups(table))
+def one_row_each(
+    table: pd.DataFrame, widths: Sequence[float], *, by: Sequence[str] = SETTING
+) -> tuple[Figure, list[Group]]:
+    """A row a task and loss, or whatever else tells rows apart, of panels of relative widths."""
+    all_rows = list(_groups(table, by))
     height = LONE_ROW_HEIGHT if len(all_rows) == 1 else SMALL_PANEL_HEIGHT
     figure = plt.figure(figsize=(PAGE_WIDTH, height * len(all_rows) + LEGEND_HEIGHT))
     grid = figure.add_gridspec(len(all_rows), len(widths), width_ratios=widths)
@@ -107,6 +111,6 @@ def _thousands(step: float) -> str:
     return f"{step / 1000:g}k".replace("-", "−") if step else "0"
 
 
-def _groups(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    for _, rows in table.groupby(["task", "loss"], sort=False):
+def _groups(table: pd.DataFrame, by: Sequence[str] = SETTING) -> Iterator[pd.DataFrame]:
+    for _, rows in table.groupby(list(by), sort=False):
         yield rows
