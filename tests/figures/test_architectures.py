@@ -24,9 +24,9 @@ def test_a_row_a_task_with_losses_ratios_and_alignments(trajectory: Make, as_rea
         ]
     )
     figure = plot_architectures(table)
-    assert [axes.get_title(loc="left") for axes in figure.axes[::3]] == [
+    assert [axes.texts[0].get_text() for axes in figure.axes[::3]] == [
         "VGG, CIFAR10-5k, cross-entropy, k = 2",
-        "MLP, breast cancer, cross-entropy, k = 2; switched by step 40, not by alignment",
+        "MLP, breast cancer, cross-entropy, k = 2; fixed switch at step 40",
     ]
     _, ratios, alignments = figure.axes[:3]
     bulk = [a for a in ratios.get_lines() if a.get_color() == METHOD_COLOURS["bulk_sgd"]]

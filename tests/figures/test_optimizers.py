@@ -50,10 +50,10 @@ def _lines(axes: Axes, colour: str) -> list[Line2D]:
 
 def test_a_row_an_optimizer_with_what_brought_its_switch(table: pd.DataFrame) -> None:
     figure = plot_optimizers(table)
-    titles = [axes.get_title(loc="left") for axes in figure.axes[::4]]
+    titles = [axes.texts[0].get_text() for axes in figure.axes[::4]]
     assert titles == [
-        "MLP, MNIST-5k, MSE: Adam, η = 0.01; switched by step 40, not by alignment in 1 of 2 seeds",
-        "MLP, MNIST-5k, MSE: SGD, momentum 0.9, η = 0.01; switched by step 40, not by alignment",
+        "MLP, MNIST-5k, MSE: Adam, η = 0.01; fixed switch at step 40 in 1 of 2 seeds",
+        "MLP, MNIST-5k, MSE: SGD, momentum 0.9, η = 0.01; fixed switch at step 40",
     ]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[:4] == ["base before the switch", "Base", "Dom", "Bulk"]
@@ -88,7 +88,7 @@ def test_sharpness_is_in_units_of_the_edge(table: pd.DataFrame) -> None:
 def test_an_optimizer_without_a_measured_edge_says_so(table: pd.DataFrame) -> None:
     muon = table[table["value"] != "adam"].assign(value="muon")
     sharpness = plot_optimizers(muon).axes[3]
-    assert "no preconditioner\nof second moments" in [text.get_text() for text in sharpness.texts]
+    assert "no second\nmoments" in [text.get_text() for text in sharpness.texts]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from sharpflat.figures.comparison import (
     switch_words,
 )
 from sharpflat.figures.curves import relative_to_switch
-from sharpflat.figures.grid import one_row_each
+from sharpflat.figures.grid import one_row_each, title_row
 from sharpflat.figures.style import (
     apply_style,
     legend_below,
@@ -40,9 +40,10 @@ def plot_architectures(table: pd.DataFrame) -> Figure:
     """
     apply_style()
     figure, groups = one_row_each(relative_to_switch(table), WIDTHS)
-    for rows, (losses, ratios, alignments) in groups:
+    for rows, panels in groups:
+        losses, ratios, alignments = panels
+        title_row(panels, row_title(rows))
         plot_losses(losses, rows)
-        losses.set_title(row_title(rows), loc="left")
         plot_ratios(ratios, rows)
         plot_alignments(alignments, rows, COLUMNS)
         finish_losses(losses, rows)

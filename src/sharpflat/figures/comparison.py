@@ -162,7 +162,7 @@ def switch_words(rows: pd.DataFrame) -> str:
     last = int(steps[switches["switch_reason"] == "max_steps"].max())
     seeds = len(switches)
     many = "" if by_step == seeds else f" in {by_step} of {seeds} seeds"
-    return f"switched by step {last}, not by alignment{many}"
+    return f"fixed switch at step {last}{many}"
 
 
 def _last_high(rows: pd.DataFrame) -> Callable[[int], float]:

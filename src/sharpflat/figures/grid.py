@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import matplotlib as mpl
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -89,6 +90,21 @@ def one_panel_each(table: pd.DataFrame, height: float) -> tuple[Figure, list[Gro
         panel.set_title(panel_title(rows), loc="left")
         groups.append((rows, [panel]))
     return figure, groups
+
+
+def title_row(panels: Sequence[Axes], text: str) -> None:
+    """A row's title, which may run on over its other panels."""
+    # A title's own middle must lie over its panel, or the panels beside it move away.
+    panels[0].set_title(" ", loc="left")
+    panels[0].annotate(
+        text,
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, mpl.rcParams["axes.titlepad"]),
+        textcoords="offset points",
+        fontsize=mpl.rcParams["axes.titlesize"],
+        annotation_clip=False,
+    ).set_in_layout(False)
 
 
 def finish_steps(panel: Axes, label: str, *, first: float, last: float) -> None:

@@ -30,7 +30,7 @@ from sharpflat.figures.curves import (
     mark_switch,
     relative_to_switch,
 )
-from sharpflat.figures.grid import one_row_each
+from sharpflat.figures.grid import one_row_each, title_row
 from sharpflat.figures.points import say_if_empty
 from sharpflat.figures.style import (
     apply_style,
@@ -67,7 +67,7 @@ COLUMNS = ["alignment", "update_alignment"]
 #: Where steps along the first eigenvector grow, in units of 2/η: without momentum, and with it.
 EDGES: dict[str, dict[str, Any]] = {
     "edge, 2/η": {"color": "0.35", "linewidth": 0.8, "linestyle": dashed((1, 1.5))},
-    "edge with the momentum": {"color": "0.35", "linewidth": 0.8, "linestyle": "solid"},
+    "edge with momentum": {"color": "0.35", "linewidth": 0.8, "linestyle": "solid"},
 }
 
 
@@ -88,14 +88,17 @@ def plot_optimizers(table: pd.DataFrame) -> Figure:
     apply_style()
     relative = relative_to_switch(table)
     figure, groups = one_row_each(relative, WIDTHS, by=("task", "loss", "value"))
-    for rows, (losses, ratios, alignments, sharpness) in groups:
+    for rows, panels in groups:
+        losses, ratios, alignments, sharpness = panels
+        title_row(panels, f"{panel_title(rows)}: {row_title(rows)}")
         plot_losses(losses, rows)
-        losses.set_title(f"{panel_title(rows)}: {row_title(rows)}", loc="left")
         plot_ratios(ratios, rows, base="Base")
         plot_alignments(alignments, rows, COLUMNS)
         finish_losses(losses, rows)
         _plot_sharpness(sharpness, rows)
-    legend_below(figure, _handles(table), columns=5)
+        for panel in panels:
+            panel.set_xlabel(panel.get_xlabel().replace("after ", "after\n"))
+    legend_below(figure, _handles(table), columns=4)
     return figure
 
 
@@ -174,7 +177,7 @@ def _plot_sharpness(axes: Axes, rows: pd.DataFrame) -> None:
     else:
         axes.set_yticks([])
         axes.minorticks_off()
-    say_if_empty(axes, near["sharpness"], "no preconditioner\nof second moments")
+    say_if_empty(axes, near["sharpness"], "no second\nmoments")
     mark_switch(axes)
     finish_shown(axes, near)
 
@@ -189,7 +192,7 @@ def _handles(table: pd.DataFrame) -> list[Line2D]:
         for name in table["method"].unique()
     ]
     lines = [
-        Line2D([], [], label=rf"$\chi_k$ of Base's {ALIGNMENT_LABELS[name]}", **ALIGNMENTS[name])
+        Line2D([], [], label=rf"$\chi_k$, {ALIGNMENT_LABELS[name]}", **ALIGNMENTS[name])
         for name in COLUMNS
     ]
     edges = [Line2D([], [], label=name, **look) for name, look in EDGES.items()]

@@ -184,7 +184,8 @@ def _ablation(table: pd.DataFrame) -> Iterator[str]:
 def _optimizers(table: pd.DataFrame) -> Iterator[str]:
     yield (
         "Base is the optimizer itself, Dom and Bulk follow one part of its update. Thin lines "
-        "are seeds, thick ones their geometric means, of alignments their means. χ_k is that of "
+        "are seeds, thick ones their geometric means, of alignments their means. A fixed switch is one "
+        "at a step, without the alignment that brings the others. χ_k is that of "
         "the full gradient and of the update along Base. λ_1 is that of the Hessian as the second "
         "moments precondition it, or for SGD as it is. Final training loss over Base's with the "
         "same seed, median and from the least to the greatest seed:"
@@ -210,7 +211,7 @@ def _optimizers(table: pd.DataFrame) -> Iterator[str]:
 
 def _architectures(table: pd.DataFrame) -> Iterator[str]:
     yield (
-        "As for the study's tasks: thin lines are seeds, thick ones their geometric means, of "
+        "A fixed switch is one at a step, without the alignment that brings the others. Thin lines are seeds, thick ones their geometric means, of "
         "alignments their means. Final training loss over that of SGD with the same seed, median "
         "and from the least to the greatest seed:"
     )
