@@ -184,11 +184,11 @@ def _ablation(table: pd.DataFrame) -> Iterator[str]:
 def _optimizers(table: pd.DataFrame) -> Iterator[str]:
     yield (
         "Base is the optimizer itself, Dom and Bulk follow one part of its update. Thin lines "
-        "are seeds, thick ones their geometric means, of alignments their means. A fixed switch is one "
-        "at a step, without the alignment that brings the others. χ_k is that of "
-        "the full gradient and of the update along Base. λ_1 is that of the Hessian as the second "
-        "moments precondition it, or for SGD as it is. Final training loss over Base's with the "
-        "same seed, median and from the least to the greatest seed:"
+        "are seeds, thick ones their geometric means, of alignments their means. A fixed switch is "
+        "one at a step, without the alignment that brings the others. χ_k is that of the full "
+        "gradient and of the update along Base. λ_1 is that of the Hessian as the second moments "
+        "precondition it, or for SGD as it is. Final training loss over Base's with the same "
+        "seed, median and from the least to the greatest seed:"
     )
     for (_, _, _), rows in table.groupby(["task", "loss", "value"], sort=False):
         runs = _runs(rows)
@@ -211,9 +211,9 @@ def _optimizers(table: pd.DataFrame) -> Iterator[str]:
 
 def _architectures(table: pd.DataFrame) -> Iterator[str]:
     yield (
-        "A fixed switch is one at a step, without the alignment that brings the others. Thin lines are seeds, thick ones their geometric means, of "
-        "alignments their means. Final training loss over that of SGD with the same seed, median "
-        "and from the least to the greatest seed:"
+        "A fixed switch is one at a step, without the alignment that brings the others. Thin lines "
+        "are seeds, thick ones their geometric means, of alignments their means. Final training "
+        "loss over that of SGD with the same seed, median and from the least to the greatest seed:"
     )
     for line, (_, rows) in zip(_ratio_lines(table), _groups(table), strict=True):
         chi = rows.loc[rows["method"] == "sgd", "alignment"].mean()
