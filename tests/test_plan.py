@@ -21,7 +21,7 @@ from sharpflat.plan import (
     runs_csv,
     snapshots,
 )
-from sharpflat.settings import merge
+from sharpflat.settings import ConfigError, merge
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,6 +61,29 @@ def test_two_names_of_one_point_are_one_run() -> None:
     runs = figure_runs(config, config.figures["dom_bulk"])
     assert len({run.record.id for run in runs}) == len(config.seeds)
     assert len({run.method.name for run in runs}) == 2
+
+
+FULL = {"optimizer": "sgd", "batch_size": "all"}
+
+
+def test_an_optimizer_on_whole_batches_has_a_name_of_its_own() -> None:
+    vary = {"optimizer": ["sgd", FULL, {**FULL, "optimizer": "adam"}]}
+    figure = {**RUNS, "methods": ["sgd"], "vary": vary}
+    config = _config(figures={"optimizers": figure})
+    runs = figure_runs(config, config.figures["optimizers"])
+    values = list(dict.fromkeys(run.value for run in runs))
+    assert values == ["sgd", "sgd, full batch", "adam, full batch"]
+    assert len({run.record for run in runs}) == 3 * len(config.seeds)
+
+
+def test_two_optimizers_that_no_table_could_tell_apart_are_refused() -> None:
+    vary = {"optimizer": ["sgd", {"optimizer": "sgd", "learning_rate": 0.5}]}
+    figure = {**RUNS, "methods": ["sgd"], "vary": vary}
+    config = _config(figures={"optimizers": figure})
+    with pytest.raises(
+        ConfigError, match=r"figures\.optimizers\.vary\.optimizer names 'sgd' twice"
+    ):
+        figure_runs(config, config.figures["optimizers"])
 
 
 def test_a_new_seed_or_method_adds_runs_and_renames_none() -> None:

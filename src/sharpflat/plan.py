@@ -11,9 +11,12 @@ from typing import Generic, TypeVar
 from sharpflat.config import Bisection, Config, Figure
 from sharpflat.methods import Method
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord, flat
-from sharpflat.settings import AFTER_SWITCH, RHYTHM, Cell, Value
+from sharpflat.settings import AFTER_SWITCH, RHYTHM, Cell, ConfigError, Value
+from sharpflat.tasks.registry import DATASETS, look_up
 
 Record = TypeVar("Record", PrefixRecord, RunRecord, EdgeRecord)
+#: What follows the name of an optimizer that takes all samples at every step.
+FULL_BATCH = ", full batch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,11 @@ class Job(Generic[Record]):
 
 
 def figure_runs(config: Config, figure: Figure) -> tuple[FigureRun, ...]:
-    """Every run that a figure shows; none where it searches for the edge of stability."""
+    """Every run that a figure shows; none where it searches for the edge of stability.
+
+    Raises:
+        ConfigError: Two of its cells would be shown under one name.
+    """
     if figure.bisection is not None:
         return ()
     return tuple(
@@ -76,9 +83,9 @@ def figure_runs(config: Config, figure: Figure) -> tuple[FigureRun, ...]:
             method=method,
             record=_record(cell, method, seed),
             varied=cell.varied,
-            value=cell.value,
+            value=value,
         )
-        for cell in figure.cells
+        for cell, value in _named_cells(figure)
         for method in figure.methods
         for seed in config.seeds_of(cell.before.task, figure)
     )
@@ -172,6 +179,24 @@ def _shown(named: Iterable[tuple[Record, str]]) -> dict[Record, tuple[str, ...]]
     for record, figure in named:
         shown.setdefault(record, {})[figure] = None
     return {record: tuple(figures) for record, figures in shown.items()}
+
+
+def _named_cells(figure: Figure) -> Iterator[tuple[Cell, Value | None]]:
+    """The cells, each with the value that it is shown under, which tells it from the others."""
+    seen: set[tuple[str, str, Value | None]] = set()
+    for cell in figure.cells:
+        value = cell.value
+        samples = look_up(DATASETS, cell.before.dataset, what="data set").num_train
+        if cell.varied == "optimizer" and cell.before.batch_size == samples:
+            value = f"{value}{FULL_BATCH}"
+        name = (cell.before.task, cell.before.loss, value)
+        if name in seen:
+            raise ConfigError(
+                f"config: figures.{figure.name}.vary.{cell.varied} names {value!r} twice, which no "
+                "table could tell apart: put one of them into a figure of its own"
+            )
+        seen.add(name)
+        yield cell, value
 
 
 def _record(cell: Cell, method: Method, seed: int) -> RunRecord:

@@ -1,4 +1,4 @@
-"""Claims about training: C1, C2, C3, C6. Oracle: runs planted with a known answer."""
+"""Claims about training: C1, C2, C3, C6, C8. Oracle: runs planted with a known answer."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -319,3 +319,42 @@ def test_a_little_of_the_dominant_part_against_the_better_of_both_ends(
     row = _row(_claim("C6", {"stability_edge": table}), "mse: edge of stability")
     assert row["estimate"] == pytest.approx(damped / 0.075 * 1.05 ** (1 / 3))
     assert row["verdict"] == verdict
+
+
+# C8
+
+
+def _optimizers(rates: Mapping[str, tuple[float, float]], seeds: int = 3) -> pd.DataFrame:
+    """Runs of a base optimizer and of its Bulk part that decay at these rates."""
+    return pd.concat(
+        trajectory(
+            method, seed, decay(rate * (1 + seed / 1e4)), varied="optimizer", value=optimizer
+        )
+        for optimizer, pair in rates.items()
+        for method, rate in zip(("sgd", "bulk_sgd"), pair, strict=True)
+        for seed in range(seeds)
+    )
+
+
+def test_bulk_keeps_pace_row_by_optimizer_and_sgd_does_not_count() -> None:
+    table = _optimizers({"sgd": (0.1, 0.01), "adam": (0.1, 0.1), "muon": (0.1, 0.05)})
+    rows = _claim("C8", {"optimizers": table})
+    assert rows["verdict"].tolist() == ["inconclusive", "reproduced", "not reproduced"]
+    assert rows["estimate"].tolist() == pytest.approx([math.sqrt(2), 1, 2], rel=1e-3)
+    assert rows["statistic"][1] == (
+        "mnist_mlp, mse: adam, steps to the lowest loss that both reach, Bulk's over the base "
+        "optimizer's (claimed < 1.1)"
+    )
+
+
+def test_where_neither_progresses_there_is_no_pace_to_keep() -> None:
+    table = _optimizers({"adam": (-0.1, -0.1)}, seeds=8)
+    row = _claim("C8", {"optimizers": table}).iloc[1]
+    assert (row["estimate"], row["n"], row["verdict"]) == (math.inf, 8, "not reproduced")
+
+
+def test_a_bulk_part_that_diverges_does_not_keep_pace() -> None:
+    table = _optimizers({"adam": (0.1, 0.1)}, seeds=8)
+    bulk = table["method"] == "bulk_sgd"
+    row = _claim("C8", {"optimizers": table.assign(status=table["status"].mask(bulk, "diverged"))})
+    assert (row["estimate"][1], row["verdict"][1]) == (math.inf, "not reproduced")

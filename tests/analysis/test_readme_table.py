@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from planted import CONFIGURED
 
-from sharpflat.analysis.claims import CLAIMS, COLUMNS, claims_table
-from sharpflat.analysis.readme_table import readme_table, replace_between_markers
+from sharpflat.analysis.claims import BEYOND, COLUMNS, STUDY, claims_table
+from sharpflat.analysis.readme_table import APART, readme_table, replace_between_markers
 
 
 def _row(claim: str, statistic: str, estimate: float, verdict: str, **changes: Any) -> dict:
@@ -59,9 +59,22 @@ def test_a_row_a_claim_with_its_words_verdict_and_interval() -> None:
 def test_it_renders_every_claim_of_a_table_from_its_csv() -> None:
     claims = claims_table({}, CONFIGURED)
     read = pd.read_csv(io.StringIO(claims.to_csv(index=False)))
-    lines = readme_table(read).splitlines()[2:]
-    assert [line[2:4] for line in lines] == list(CLAIMS)
+    study, words, ours = readme_table(read).split("\n\n")
+    assert [line[2:4] for line in study.splitlines()[2:]] == list(STUDY)
+    assert words == APART
+    assert [line[2:4] for line in ours.splitlines()[2:]] == list(BEYOND)
     assert readme_table(read) == readme_table(claims)
+
+
+def test_a_claim_beyond_the_study_holds_or_does_not() -> None:
+    rows = [
+        _row(claim, statistic, 0.9, verdict)
+        for claim, verdict in (("C1", "reproduced"), ("C8", "not reproduced"))
+        for statistic in ("all: ratio", "mnist_mlp, mse: ratio")
+    ]
+    study, _, ours = readme_table(pd.DataFrame(rows)).split("\n\n")
+    assert "| reproduced | 1, 0, 1 |" in study
+    assert "| does not hold | 0, 1, 1 |" in ours
 
 
 def test_what_stands_between_the_markers_is_replaced_and_nothing_else() -> None:

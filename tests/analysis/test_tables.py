@@ -35,6 +35,7 @@ def results(config: Config, tmp_path: Path) -> Path:
 def _write(folder: Path, switch: int, steps: list[int], status: str = "finished") -> None:
     folder.mkdir(parents=True)
     summary = {"switch_step": switch, "status": status, "num_parameters": NUM_PARAMETERS}
+    summary["switch_reason"] = "max_steps" if folder.name.count("seed1") else "alignment"
     (folder / "summary.json").write_text(json.dumps(summary))
     rows = "".join(f"{step},{0.1 + step:.8g}\n" for step in steps)
     (folder / "trajectory.csv").write_text("step,train_loss\n" + rows)
@@ -69,6 +70,13 @@ def test_steps_count_from_each_seeds_own_switch(config: Config, results: Path) -
     assert (before["steps_after_switch"] <= 0).all()
     assert set(table.loc[table["method"] == "bulk_sgd", "dom_weight"]) == {0.0}
     assert set(table.loc[table["method"] == "bulk_sgd", "status"]) == {"diverged"}
+
+
+def test_every_row_says_what_brought_its_prefixes_switch(config: Config, results: Path) -> None:
+    """Oracle: the planted summaries, in which that of seed 1 alone came by its step."""
+    table = figure_table(config, "dom_bulk", results)
+    reasons = table["seed"].map({0: "alignment", 1: "max_steps"})
+    assert (table["switch_reason"] == reasons).all()
 
 
 def test_what_varies_has_its_value_where_it_holds(config: Config, results: Path) -> None:

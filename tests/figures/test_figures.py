@@ -35,6 +35,7 @@ METHODS = {
     "stability_map": ["sgd_to_bulk(0)", "sgd_to_bulk(0.5)", "sgd_to_bulk(1)"],
 }
 VARIED: dict[str, tuple[str, list[Any]]] = {
+    "optimizers": ("optimizer", ["sgd", "adam", "muon"]),
     "ablation_lr": ("learning_rate", [0.003, 0.01, 0.03, 0.06, 0.066, 0.073, 0.08, 0.12]),
     "ablation_batch_size": ("batch_size", [10, 50, 200, 1000]),
     "ablation_k": ("k", [1, 5, 10, 20, 40]),
@@ -90,12 +91,20 @@ def _trials(table: pd.DataFrame) -> pd.DataFrame:
 
 def test_the_figures_are_those_of_the_study() -> None:
     names = {*METHODS, *VARIED, "curvature_energy", "eigensolver_cost"}
+    names |= {"optimizers", "architectures"}  # beyond it
     assert set(FIGURES) == {kind_of(name, FIGURES) for name in names}
 
 
 @pytest.mark.parametrize("name", [*METHODS, "ablation_k", "ablation_hessian_samples"])
 def test_nothing_overlaps_or_leaves_the_page(name: str, table: Make, tmp_path: Path) -> None:
     _check_layout(_plot(name)(table(name, TASKS[:1], LOSSES[:1])), tmp_path)
+
+
+def test_nor_where_a_row_is_an_optimizer(table: Make, tmp_path: Path) -> None:
+    made = table("optimizers", TASKS[:1], LOSSES[:1])
+    more = {"switch_reason": "max_steps", "update_alignment": 0.3}
+    _check_layout(_plot("optimizers")(made.assign(**more)), tmp_path)
+    _check_layout(_plot("architectures")(made.assign(**more)), tmp_path)
 
 
 @pytest.mark.parametrize("name", WITH_METHODS)

@@ -12,6 +12,7 @@ _TRAJECTORY = (
     *_RUN,
     *("train_loss", "test_loss", "test_accuracy", "alignment", "batch_alignment", "eigenvalue_1"),
 )
+_BEYOND = (*_TRAJECTORY, "switch_reason")
 _ENERGY = (*_RUN, "matrix", "overlap", "frobenius_share", "trace_share", "rayleigh_quotient_1")
 _EDGE = (
     *("task", "loss", "method", "dom_weight", "bulk_weight", "seed", "learning_rate", "stability"),
@@ -20,8 +21,10 @@ _EDGE = (
 _COST = ("task", "method", "mode", "products", "seconds", "sine_largest_angle", "reached")
 #: By the figure's kind.
 _COLUMNS = {
-    **dict.fromkeys(("alignment", "dom_bulk", "generalization", "architectures"), _TRAJECTORY),
-    **dict.fromkeys(("interpolation", "ablation", "optimizers"), _TRAJECTORY),
+    **dict.fromkeys(("alignment", "dom_bulk", "generalization"), _TRAJECTORY),
+    **dict.fromkeys(("interpolation", "ablation"), _TRAJECTORY),
+    "architectures": _BEYOND,
+    "optimizers": (*_BEYOND, "update_alignment"),
     **dict.fromkeys(("stability_map", "stability_plane"), _TRAJECTORY),
     "curvature_energy": _ENERGY,
     **dict.fromkeys(("stability_edge", "transfer"), _EDGE),

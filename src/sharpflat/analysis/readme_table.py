@@ -6,10 +6,12 @@ import math
 
 import pandas as pd
 
-from sharpflat.analysis.claims import CLAIMS, SUMMARY
-from sharpflat.analysis.claims.verdicts import NOT_REPRODUCED, REPRODUCED
+from sharpflat.analysis.claims import BEYOND, CLAIMS, SUMMARY
+from sharpflat.analysis.claims.verdicts import NOT_REPRODUCED, REPRODUCED, verdict_words
 
 NOT_MEASURED = "not measured"
+#: What stands between the study's claims and those beyond it.
+APART = "Beyond the study, in its own words and at thresholds of this project's:"
 
 HEADER = (
     "claim",
@@ -21,7 +23,7 @@ HEADER = (
 
 
 def readme_table(claims: pd.DataFrame) -> str:
-    """A Markdown table with a row a claim.
+    """A Markdown table with a row a claim, and a second one of the claims beyond the study.
 
     Args:
         claims: As :func:`sharpflat.analysis.claims.claims_table` returns it, or as read from its
@@ -33,14 +35,24 @@ def readme_table(claims: pd.DataFrame) -> str:
         behind that.
     """
     is_summary = claims["statistic"].str.startswith(SUMMARY)
+    summaries = claims[is_summary]
+    ours = summaries["claim"].isin(BEYOND)
+    tables = [_table(claims, summaries[~ours])]
+    if ours.any():
+        tables += [APART, _table(claims, summaries[ours])]
+    return "\n\n".join(tables)
+
+
+def _table(claims: pd.DataFrame, summaries: pd.DataFrame) -> str:
     lines = [_line(HEADER), _line(["---"] * len(HEADER))]
-    for _, summary in claims[is_summary].iterrows():
+    for _, summary in summaries.iterrows():
         rows = claims[claims["decides"].astype(bool) & (claims["claim"] == summary["claim"])]
         favour, against = ((rows["verdict"] == v).sum() for v in (REPRODUCED, NOT_REPRODUCED))
         main = f"{summary['statistic'].removeprefix(SUMMARY)}: {_interval(summary)}"
         claim = f"{summary['claim']} {CLAIMS[summary['claim']]}"
         count = f"{favour}, {against}, {len(rows)}"
-        lines.append(_line([claim, summary["verdict"], count, main, f"`{summary['figure']}`"]))
+        verdict = verdict_words(summary["verdict"], beyond=summary["claim"] in BEYOND)
+        lines.append(_line([claim, verdict, count, main, f"`{summary['figure']}`"]))
     return "\n".join(lines)
 
 

@@ -30,10 +30,11 @@ def figure_table(config: Config, figure: str, results: Path) -> pd.DataFrame:
 
     Returns:
         Columns ``task, dataset, model, loss, method, dom_weight, bulk_weight, varied, value,
-        learning_rate, batch_size, k, refresh, hessian_samples, num_parameters, seed, status, step,
-        steps_after_switch`` and those of the trajectories. The steps before the switch stand once a
-        prefix, under the method ``before_switch``; a setting that varies after the switch has no
-        value there.
+        learning_rate, batch_size, k, refresh, hessian_samples, num_parameters, seed, status,
+        switch_reason, step, steps_after_switch`` and those of the trajectories; ``switch_reason``
+        is ``"alignment"``, or ``"max_steps"`` where the switch came by its step. The steps before
+        the switch stand once a prefix, under the method ``before_switch``; a setting that varies
+        after the switch has no value there.
 
     Raises:
         KeyError: The configuration has no such figure.
@@ -42,11 +43,14 @@ def figure_table(config: Config, figure: str, results: Path) -> pd.DataFrame:
     runs = figure_runs(config, config.figures[figure])
     prefixes = {run.record.prefix.id: run for run in runs}
     file = ENERGY if config.figures[figure].snapshots else TRAJECTORY
-    parts = [
-        _rows(results / "prefixes" / name / file, run, before_switch=True)
-        for name, run in prefixes.items()
-    ]
-    parts += [_rows(results / "runs" / run.record.id / file, run) for run in runs]
+    parts, reasons = [], {}
+    for name, run in prefixes.items():
+        path = results / "prefixes" / name / file
+        reasons[name] = _summary(path)["switch_reason"]
+        parts.append(_rows(path, run, reasons[name], before_switch=True))
+    for run in runs:
+        path = results / "runs" / run.record.id / file
+        parts.append(_rows(path, run, reasons[run.record.prefix.id]))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -72,11 +76,19 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _rows(path: Path, run: FigureRun, *, before_switch: bool = False) -> pd.DataFrame:
+def _summary(path: Path) -> dict[str, Any]:
+    """The summary beside a table, after a look whether both are what was written."""
     seals.check_seal(path.parent, seals.TRAINED)
     if path.name == ENERGY:
         seals.check_seal(path.parent, seals.ENERGY)
-    summary = json.loads((path.parent / "summary.json").read_text())
+    summary: dict[str, Any] = json.loads((path.parent / "summary.json").read_text())
+    return summary
+
+
+def _rows(
+    path: Path, run: FigureRun, switch_reason: str, *, before_switch: bool = False
+) -> pd.DataFrame:
+    summary = _summary(path)
     rows = pd.read_csv(path)
     if "steps_after_switch" not in rows:
         rows.insert(1, "steps_after_switch", rows["step"] - summary["switch_step"])
@@ -100,5 +112,6 @@ def _rows(path: Path, run: FigureRun, *, before_switch: bool = False) -> pd.Data
         "num_parameters": summary["num_parameters"],
         "seed": settings.seed,
         "status": summary["status"],
+        "switch_reason": switch_reason,
     }
     return pd.concat([pd.DataFrame(identity, index=rows.index), rows], axis="columns")

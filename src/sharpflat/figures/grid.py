@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import matplotlib as mpl
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -23,6 +24,8 @@ from sharpflat.figures.style import (
 
 #: A task and loss: their rows of the table, and their panels from left to right.
 Group = tuple[pd.DataFrame, list[Axes]]
+#: What the rows of a page differ in, unless they differ in more.
+SETTING = ("task", "loss")
 #: Steps from which on their numbers are written in thousands, since panels are narrow.
 THOUSANDS_FROM = 4000
 
@@ -42,9 +45,11 @@ def loss_pairs(table: pd.DataFrame) -> tuple[Figure, list[Group]]:
     return figure, groups
 
 
-def one_row_each(table: pd.DataFrame, widths: Sequence[float]) -> tuple[Figure, list[Group]]:
-    """A row a task and loss, of panels of these relative widths."""
-    all_rows = list(_groups(table))
+def one_row_each(
+    table: pd.DataFrame, widths: Sequence[float], *, by: Sequence[str] = SETTING
+) -> tuple[Figure, list[Group]]:
+    """A row a task and loss, or whatever else tells rows apart, of panels of relative widths."""
+    all_rows = list(_groups(table, by))
     height = LONE_ROW_HEIGHT if len(all_rows) == 1 else SMALL_PANEL_HEIGHT
     figure = plt.figure(figsize=(PAGE_WIDTH, height * len(all_rows) + LEGEND_HEIGHT))
     grid = figure.add_gridspec(len(all_rows), len(widths), width_ratios=widths)
@@ -87,6 +92,21 @@ def one_panel_each(table: pd.DataFrame, height: float) -> tuple[Figure, list[Gro
     return figure, groups
 
 
+def title_row(panels: Sequence[Axes], text: str) -> None:
+    """A row's title, which may run on over its other panels."""
+    # A title's own middle must lie over its panel, or the panels beside it move away.
+    panels[0].set_title(" ", loc="left")
+    panels[0].annotate(
+        text,
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, mpl.rcParams["axes.titlepad"]),
+        textcoords="offset points",
+        fontsize=mpl.rcParams["axes.titlesize"],
+        annotation_clip=False,
+    ).set_in_layout(False)
+
+
 def finish_steps(panel: Axes, label: str, *, first: float, last: float) -> None:
     """Limits and round numbers for a panel's axis of steps, and its name in the lowest row."""
     panel.set_xlim(first, last)
@@ -107,6 +127,6 @@ def _thousands(step: float) -> str:
     return f"{step / 1000:g}k".replace("-", "−") if step else "0"
 
 
-def _groups(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    for _, rows in table.groupby(["task", "loss"], sort=False):
+def _groups(table: pd.DataFrame, by: Sequence[str] = SETTING) -> Iterator[pd.DataFrame]:
+    for _, rows in table.groupby(list(by), sort=False):
         yield rows

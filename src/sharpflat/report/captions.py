@@ -10,6 +10,9 @@ import pandas as pd
 from sharpflat.analysis.edges import stability_edges
 from sharpflat.analysis.tables import BEFORE_SWITCH
 from sharpflat.figures.accuracy import chance_words, dataset_of, standard_error
+from sharpflat.figures.architectures import row_title as architecture_title
+from sharpflat.figures.optimizers import METHODS as PARTS
+from sharpflat.figures.optimizers import row_title as optimizer_title
 from sharpflat.figures.pairs import run_pairs, sgd_name
 from sharpflat.figures.points import median
 from sharpflat.figures.style import method_label, panel_title
@@ -31,6 +34,8 @@ TITLES = {
     "ablation_switch": "Step of the switch",
     "ablation_width": "Width of the model",
     "eigensolver_cost": "What the eigenspace costs",
+    "optimizers": "Sharp and flat parts under other optimizers",
+    "architectures": "Only sharp, only flat, or both, on other architectures and data",
 }
 
 
@@ -176,6 +181,46 @@ def _ablation(table: pd.DataFrame) -> Iterator[str]:
         yield f"{group}: {_classes(runs)}"
 
 
+def _optimizers(table: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "Base is the optimizer itself, Dom and Bulk follow one part of its update. Thin lines "
+        "are seeds, thick ones their geometric means, of alignments their means. A fixed switch is "
+        "one at a step, without the alignment that brings the others. χ_k is that of the full "
+        "gradient and of the update along Base. λ_1 is that of the Hessian as the second moments "
+        "precondition it, or for SGD as it is. Final training loss over Base's with the same "
+        "seed, median and from the least to the greatest seed:"
+    )
+    for (_, _, _), rows in table.groupby(["task", "loss", "value"], sort=False):
+        runs = _runs(rows)
+        base = runs[runs["method"] == "sgd"]
+        parts = [
+            f"{PARTS.get(str(method), method_label(str(method)))} {_median(own['final_ratio'])}"
+            for method, own in runs[runs["method"] != "sgd"].groupby("method", sort=False)
+        ]
+        change = _median(base["final_train_loss"] / base["start_train_loss"])
+        own = rows[rows["method"] == "sgd"]
+        text = (
+            f"{panel_title(rows)}, {optimizer_title(rows)}: {', '.join(parts)}; Base ends at "
+            f"{change} of its loss at the switch; mean χ_k along it {own['alignment'].mean():.2f} "
+            f"of the gradient, {own['update_alignment'].mean():.2f} of the update"
+        )
+        if bounds := int((rows.get("preconditioned_converged", pd.Series()) == 0).sum()):
+            text += f"; {bounds} records of λ_1 are bounds from below"
+        yield text + _lost(runs)
+
+
+def _architectures(table: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "A fixed switch is one at a step, without the alignment that brings the others. Thin lines "
+        "are seeds, thick ones their geometric means, of alignments their means. Final training "
+        "loss over that of SGD with the same seed, median and from the least to the greatest seed:"
+    )
+    for line, (_, rows) in zip(_ratio_lines(table), _groups(table), strict=True):
+        chi = rows.loc[rows["method"] == "sgd", "alignment"].mean()
+        text = line.replace(panel_title(rows), architecture_title(rows), 1)
+        yield f"{text}; mean χ_k along SGD {chi:.2f}"
+
+
 def _cost(table: pd.DataFrame) -> Iterator[str]:
     yield "A solve from nothing at equal accuracy, in seconds."
     cold = table[(table["mode"] == "cold") & table["reached"].astype(bool)]
@@ -229,4 +274,6 @@ _DESCRIPTIONS: dict[str, Callable[[pd.DataFrame], Iterator[str]]] = {
     "stability_edge": _edge,
     "curvature_energy": _energy,
     "eigensolver_cost": _cost,
+    "optimizers": _optimizers,
+    "architectures": _architectures,
 }

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from sharpflat.analysis.claims import CLAIMS, SUMMARY
+from sharpflat.analysis.claims import BEYOND, CLAIMS, SUMMARY
+from sharpflat.analysis.claims.verdicts import verdict_words
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class ClaimRow:
 
     Attributes:
         id: Of the row on the page.
-        claim: ``"C1"`` to ``"C7"``.
+        claim: ``"C1"`` and so on.
         text: The claim in words for the row that sums it up, the statistic for others.
         statistic: Of the row, without what marks a summary.
         figure: As the table names it; may be a pattern, ``ablation_*``.
@@ -30,6 +31,7 @@ class ClaimRow:
         n: Seeds.
         threshold: What the estimate is compared with.
         verdict: In words.
+        beyond: Whether the claim goes beyond the study.
         is_summary: Whether the row sums a claim up.
         measured: Whether there is an estimate.
     """
@@ -46,6 +48,7 @@ class ClaimRow:
     n: int
     threshold: str
     verdict: str
+    beyond: bool
     is_summary: bool
     measured: bool
 
@@ -89,7 +92,8 @@ def _row(row: dict[Any, Any], figures: Sequence[str], name: str) -> ClaimRow:
         interval=interval if measured else "",
         n=int(row["n"]),
         threshold=number(row["threshold"]),
-        verdict=str(row["verdict"]),
+        verdict=verdict_words(str(row["verdict"]), beyond=claim in BEYOND),
+        beyond=claim in BEYOND,
         is_summary=is_summary,
         measured=measured,
     )

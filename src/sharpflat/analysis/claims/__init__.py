@@ -1,4 +1,4 @@
-"""The study's claims, each decided by numbers over seeds.
+"""The study's claims, and those beyond it, each decided by numbers over seeds.
 
 A claim is a module that turns figures' tables into rows of evidence; a row has a statistic, its
 interval over seeds, and a threshold that the configuration sets before the runs, as it does how the
@@ -8,13 +8,15 @@ Diverged runs count in every number. Where the claim is not about divergence its
 usable value counts as one that speaks against the claim; each module says what that is.
 """
 
-from sharpflat.analysis.claims.table import CLAIMS, COLUMNS, SUMMARY, claims_table
+from sharpflat.analysis.claims.table import BEYOND, CLAIMS, COLUMNS, STUDY, SUMMARY, claims_table
 from sharpflat.analysis.claims.thresholds import THRESHOLDS, Threshold
 from sharpflat.analysis.claims.verdicts import VERDICTS, Combination
 
 __all__ = [
+    "BEYOND",
     "CLAIMS",
     "COLUMNS",
+    "STUDY",
     "SUMMARY",
     "THRESHOLDS",
     "VERDICTS",

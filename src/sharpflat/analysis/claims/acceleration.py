@@ -41,8 +41,10 @@ def acceleration(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Evidence:
     """
     best = _measure(ABLATION, f"{RATIO}, each at its best learning rate")
     default = _measure(DEFAULT, f"{RATIO}, default learning rate")
-    tuned = _ratios(runs[ABLATION], tables[ABLATION]) if ABLATION in runs else NO_OBSERVATIONS
-    alike = _ratios(runs[DEFAULT], tables[DEFAULT]) if DEFAULT in runs else NO_OBSERVATIONS
+    tuned, alike = (
+        step_ratios(runs[name], tables[name], neither=1.0) if name in runs else NO_OBSERVATIONS
+        for name in (ABLATION, DEFAULT)
+    )
     rows = [*group_rows(alike, default), *group_rows(tuned, best)]
     return Evidence(summary_row(tuned, best), tuple(rows))
 
@@ -51,8 +53,18 @@ def _measure(figure: str, text: str) -> Measure:
     return Measure(figure=figure, text=text, threshold="acceleration", infer=over_seeds(LOG))
 
 
-def _ratios(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Ratio of the fewest steps over all learning rates of a figure, a row a (task, loss, seed)."""
+def step_ratios(runs: pd.DataFrame, table: pd.DataFrame, *, neither: float) -> pd.DataFrame:
+    """Bulk-SGD's fewest steps over SGD's to the lowest training loss that both reach.
+
+    Args:
+        runs: Statistics of runs; either method takes the value of the varied setting at which it
+            needs the fewest steps.
+        table: The same runs, step by step.
+        neither: The ratio where neither method progresses.
+
+    Returns:
+        Observations, a row a (task, loss, seed).
+    """
     keys = [*GROUP, "seed"]
     compared = runs[runs["method"].isin(METHODS)]
     records = table[table["method"].isin(METHODS) & (table["status"] != "diverged")]
@@ -64,16 +76,18 @@ def _ratios(runs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     for key, rows in compared.groupby(keys, sort=False):
         if rows["method"].nunique() == len(METHODS):
             own = {method: trajectories.get((*key, method), []) for method in METHODS}
-            ratios.append(dict(zip(keys, key, strict=True)) | {"value": _ratio(rows, own)})
+            ratios.append(dict(zip(keys, key, strict=True)) | {"value": _ratio(rows, own, neither)})
     return pd.DataFrame(ratios).assign(cell="fewest steps") if ratios else NO_OBSERVATIONS
 
 
-def _ratio(runs: pd.DataFrame, trajectories: Mapping[str, list[pd.DataFrame]]) -> float:
+def _ratio(
+    runs: pd.DataFrame, trajectories: Mapping[str, list[pd.DataFrame]], neither: float
+) -> float:
     """Bulk-SGD's fewest steps over SGD's to the lowest loss that both reach."""
     lowest = runs.groupby("method")["final_train_loss"].min()
     bulk, sgd = (lowest[method] < runs["start_train_loss"].min() for method in METHODS)
     if not (bulk and sgd):
-        return 1.0 if bulk == sgd else 0.0 if bulk else math.inf
+        return neither if bulk == sgd else 0.0 if bulk else math.inf
     fewest = [
         min(_steps(run, float(lowest.max())) for run in trajectories[method]) for method in METHODS
     ]

@@ -16,6 +16,7 @@ from sharpflat.analysis.claims.evidence import Evidence, Row, Runs
 from sharpflat.analysis.claims.hyperparameters import hyperparameters
 from sharpflat.analysis.claims.instability import instability
 from sharpflat.analysis.claims.interpolation import interpolation
+from sharpflat.analysis.claims.other_optimizers import other_optimizers
 from sharpflat.analysis.claims.thresholds import (
     THRESHOLDS,
     Threshold,
@@ -26,7 +27,8 @@ from sharpflat.analysis.claims.verdicts import Combination, claim_verdict, row_v
 from sharpflat.analysis.inference import Estimate, holm
 from sharpflat.analysis.statistics import run_statistics
 
-CLAIMS: Mapping[str, str] = {
+#: What the study claims.
+STUDY: Mapping[str, str] = {
     "C1": "gradients align with the top eigenspace",
     "C2": "Dom-SGD stops making progress",
     "C3": "Bulk-SGD can accelerate convergence",
@@ -35,6 +37,11 @@ CLAIMS: Mapping[str, str] = {
     "C6": "interpolated methods unify the three and balance speed and stability",
     "C7": "curvature energy concentrates in the Dominant subspace, carried by the GGN",
 }
+#: What is asked here beyond it. A claim in this list is shown apart from the study's everywhere.
+BEYOND: Mapping[str, str] = {
+    "C8": "Bulk keeps pace without the Dominant part under optimizers other than SGD",
+}
+CLAIMS: Mapping[str, str] = {**STUDY, **BEYOND}
 COLUMNS = (
     "claim",
     "figure",
@@ -53,7 +60,7 @@ COLUMNS = (
 #: How the statistic of a claim's summary row begins.
 SUMMARY = "all: "
 #: Figures of training runs that a claim rests on; C7 rests on the curvature energy.
-TRAINING_FIGURES = ("alignment", "dom_bulk", *ABLATIONS, "interpolation")
+TRAINING_FIGURES = ("alignment", "dom_bulk", *ABLATIONS, "interpolation", "optimizers")
 
 
 def claims_table(tables: Mapping[str, pd.DataFrame], settings: Mapping[str, Any]) -> pd.DataFrame:
@@ -104,6 +111,7 @@ def _evidence(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Mapping[str, Ev
         "C5": hyperparameters(runs),
         "C6": interpolation(runs, tables),
         "C7": energy(tables),
+        "C8": other_optimizers(runs, tables),
     }
 
 

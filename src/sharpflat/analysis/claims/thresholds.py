@@ -121,6 +121,13 @@ THRESHOLDS = (
         side="above",
         meaning="overlap of the top-k eigenspaces of the Hessian and the Generalized Gauss-Newton",
     ),
+    Threshold(
+        name="pace",
+        claim="C8",
+        side="below",
+        meaning="steps to the lowest training loss that both reach, of the Bulk part of another "
+        "optimizer's updates over those of the whole",
+    ),
 )
 
 

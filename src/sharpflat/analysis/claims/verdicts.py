@@ -12,6 +12,8 @@ from sharpflat.analysis.inference import Estimate
 REPRODUCED, PARTLY = "reproduced", "partly"
 NOT_REPRODUCED, INCONCLUSIVE = "not reproduced", "inconclusive"
 VERDICTS = (REPRODUCED, PARTLY, NOT_REPRODUCED, INCONCLUSIVE)
+#: How verdicts are called where there is no study to reproduce.
+_BEYOND_WORDS = {REPRODUCED: "holds", NOT_REPRODUCED: "does not hold"}
 #: Corrected p-value from which on a row is not decided, as its interval covers 95 %.
 LEVEL = 0.05
 
@@ -66,6 +68,11 @@ def claim_verdict(verdicts: Sequence[str], combination: Combination) -> str:
     if in_favour >= _needed(combination.partly, verdicts):
         return PARTLY
     return NOT_REPRODUCED if against >= _needed(combination.against, verdicts) else INCONCLUSIVE
+
+
+def verdict_words(verdict: str, *, beyond: bool) -> str:
+    """A verdict as pages show it: a claim beyond the study holds or does not."""
+    return _BEYOND_WORDS.get(verdict, verdict) if beyond else verdict
 
 
 def _needed(share: float, verdicts: Sequence[str]) -> int:
