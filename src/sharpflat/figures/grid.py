@@ -42,10 +42,13 @@ def loss_pairs(table: pd.DataFrame) -> tuple[Figure, list[Group]]:
     return figure, groups
 
 
-def one_row_each(table: pd.DataFrame, widths: Sequence[float]) -> tuple[Figure, list[Group]]:
-    """A row a task and loss, of panels of these relative widths."""
+def one_row_each(
+    table: pd.DataFrame, widths: Sequence[float], *, height: float | None = None
+) -> tuple[Figure, list[Group]]:
+    """A row a task and loss, of panels of these relative widths; of a height in inches."""
     all_rows = list(_groups(table))
-    height = LONE_ROW_HEIGHT if len(all_rows) == 1 else SMALL_PANEL_HEIGHT
+    if height is None:
+        height = LONE_ROW_HEIGHT if len(all_rows) == 1 else SMALL_PANEL_HEIGHT
     figure = plt.figure(figsize=(PAGE_WIDTH, height * len(all_rows) + LEGEND_HEIGHT))
     grid = figure.add_gridspec(len(all_rows), len(widths), width_ratios=widths)
     groups = []
