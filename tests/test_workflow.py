@@ -14,7 +14,7 @@ import pytest
 import yaml
 from checkouts import ROOT, copy_checkout, jobs_of, snakemake, touch_everything
 
-from sharpflat.analysis.claims import VERDICTS
+from sharpflat.analysis.claims import CLAIMS, VERDICTS
 from sharpflat.analysis.statistics import run_statistics
 from sharpflat.config import read_tier
 from sharpflat.plan import figure_runs
@@ -283,7 +283,7 @@ def test_smoke_shows_that_dom_sgd_stalls_and_the_others_go_on(smoke: Path) -> No
 
 def test_smoke_leaves_claims_and_a_report(smoke: Path) -> None:
     claims = pd.read_csv(smoke / "results/smoke/claims.csv")
-    assert set(claims["claim"]) == {"C1", "C2", "C3", "C4", "C5", "C6", "C7"}
+    assert set(claims["claim"]) == set(CLAIMS)
     assert claims["verdict"].isin(VERDICTS).all()
     page = (smoke / "results/smoke/report.html").read_text()
     assert all(f'id="{name}">' in page for name in read_tier("smoke", ROOT).figures)

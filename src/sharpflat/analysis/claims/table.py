@@ -16,12 +16,14 @@ from sharpflat.analysis.claims.evidence import Evidence, Row, Runs
 from sharpflat.analysis.claims.hyperparameters import hyperparameters
 from sharpflat.analysis.claims.instability import instability
 from sharpflat.analysis.claims.interpolation import interpolation
+from sharpflat.analysis.claims.stretching import stretching
 from sharpflat.analysis.claims.thresholds import (
     THRESHOLDS,
     Threshold,
     check_thresholds,
     combinations,
 )
+from sharpflat.analysis.claims.transfer import transfer
 from sharpflat.analysis.claims.verdicts import Combination, claim_verdict, row_verdict
 from sharpflat.analysis.inference import Estimate, holm
 from sharpflat.analysis.statistics import run_statistics
@@ -34,6 +36,9 @@ CLAIMS: Mapping[str, str] = {
     "C5": "critical hyperparameters govern that",
     "C6": "interpolated methods unify the three and balance speed and stability",
     "C7": "curvature energy concentrates in the Dominant subspace, carried by the GGN",
+    "C9": "the predicted Bulk edge carries over to other architectures and data",
+    "C10": "damping the Dominant and stretching the Bulk part, a < 1 < b, reaches SGD's best final "
+    "loss in fewer steps than SGD at its own best learning rate",
 }
 COLUMNS = (
     "claim",
@@ -104,6 +109,8 @@ def _evidence(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Mapping[str, Ev
         "C5": hyperparameters(runs),
         "C6": interpolation(runs, tables),
         "C7": energy(tables),
+        "C9": transfer(tables),
+        "C10": stretching(tables),
     }
 
 
