@@ -73,5 +73,5 @@ def test_a_cell_without_a_predicted_edge_stands_at_the_right_end() -> None:
 def test_the_legend_names_tasks_and_losses_once() -> None:
     labels = [text.get_text() for text in plot_transfer(_table()).legends[0].get_texts()]
     assert labels == [
-        *("MLP, MNIST-5k", "cancer_mlp", "MSE", "cross-entropy", "a seed", "as predicted"),
+        *("MLP, MNIST-5k", "MLP, breast cancer", "MSE", "cross-entropy", "a seed", "as predicted"),
     ]

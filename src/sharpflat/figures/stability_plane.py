@@ -12,7 +12,6 @@ from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from numpy.typing import NDArray
 
 from sharpflat.analysis.stability import stability_cells
 from sharpflat.analysis.tables import BEFORE_SWITCH
@@ -40,7 +39,6 @@ STRETCHED: dict[str, Any] = {"color": "#009e73", "linewidth": 2.2, "linestyle": 
 #: How far that outline keeps within the cells.
 INSET = 0.06
 GROUP, PAIR = ["task", "loss"], ["dom_weight", "bulk_weight"]
-Numbers = NDArray[np.float64]
 
 
 def plot_stability_plane(table: pd.DataFrame) -> Figure:

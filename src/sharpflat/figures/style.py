@@ -85,6 +85,10 @@ TASK_LABELS = {
     "mnist_mlp": "MLP, MNIST-5k",
     "cifar10_cnn": "CNN, CIFAR10-5k",
     "sst2_transformer": "Transformer, SST2-1k",
+    "mnist_mlp_relu": "ReLU MLP, MNIST-5k",
+    "cancer_mlp": "MLP, breast cancer",
+    "cifar10_vgg": "VGG, CIFAR10-5k",
+    "shakespeare_gpt": "GPT, Shakespeare-5k",
     "digits_cnn": "CNN, digits",
     "digits_transformer": "Transformer, digits",
 }

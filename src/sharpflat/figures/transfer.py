@@ -26,7 +26,7 @@ from sharpflat.figures.style import (
     method_label,
 )
 
-PANEL_HEIGHT, MOST_COLUMNS = 3.0, 2
+PANEL_HEIGHT, MOST_COLUMNS = 3.3, 2
 #: Room around the outermost edges, as a factor.
 ROOM = 1.5
 #: Tol's muted palette and markers; their numbers share no factor, so that 56 tasks differ.
