@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import CONFIGURED, trials
+from planted import CONFIGURED, identity, trials
 from scipy import special
 
 from sharpflat.analysis.claims.ablations import ABLATIONS
@@ -24,8 +24,10 @@ from sharpflat.analysis.claims.hyperparameters import hyperparameters
 from sharpflat.analysis.claims.instability import instability
 from sharpflat.analysis.claims.interpolation import interpolation
 from sharpflat.analysis.claims.other_optimizers import other_optimizers
+from sharpflat.analysis.claims.stretching import stretching
 from sharpflat.analysis.claims.table import decide
 from sharpflat.analysis.claims.thresholds import combinations
+from sharpflat.analysis.claims.transfer import transfer
 
 RULES = combinations(CONFIGURED)
 GROUPS = [("mnist_mlp", "mse"), ("mnist_mlp", "cross_entropy"), ("cifar10_cnn", "mse")]
@@ -184,6 +186,36 @@ def _energy(random: Random, shares: tuple[float, float, float], n: int) -> Evide
     return energy({"curvature_energy": pd.concat(parts)})
 
 
+def _transfer(random: Random, factor: float, n: int) -> Evidence:
+    """Predictions a factor 5.46 apart, so that a factor 2 is half of the edges' spread, log 4."""
+    parts = [
+        trials("bulk_sgd", seed, predicted * own, task=task, eigenvalue_bulk=2 / predicted)
+        for task, predicted in (("cifar10_vgg", 0.01), ("cancer_mlp", 0.0546), ("gpt", 0.298))
+        for seed, own in enumerate(_lognormal(random, factor, n))
+    ]
+    return transfer({"transfer": pd.concat(parts)})
+
+
+def _stretching(random: Random, ratio: float, n: int) -> Evidence:
+    """Losses that fall exponentially, of the better of two pairs at a rate of its own."""
+    records = np.arange(6)
+    tables: dict[str, list[pd.DataFrame]] = {"ablation_lr": [], "stability_plane": []}
+    for task, loss in GROUPS:
+        for seed, own in enumerate(_lognormal(random, ratio, n)):
+            for figure, method, learning_rate, rate in (
+                ("ablation_lr", "sgd", 0.01, 0.06),
+                ("ablation_lr", "sgd", 0.1, 0.1),
+                ("stability_plane", "weights(1, 1)", 0.06, 0.09),
+                ("stability_plane", "weights(0.5, 2)", 0.06, 0.1 / own),
+                ("stability_plane", "weights(0, 2)", 0.06, 0.095 / own),
+            ):
+                columns = identity(method, seed, task=task, loss=loss, learning_rate=learning_rate)
+                columns |= {"step": records, "steps_after_switch": records}
+                columns |= {"train_loss": np.exp(-rate * records)}
+                tables[figure].append(pd.DataFrame(columns))
+    return stretching({figure: pd.concat(runs) for figure, runs in tables.items()})
+
+
 #: Claim, how it is planted, the effects for, against and at the thresholds, and the seeds.
 PLANTED = [
     ("C1", _alignment, 0.97, 0.7, 0.9, 5),
@@ -194,6 +226,8 @@ PLANTED = [
     ("C6", _interpolation, (0.8, 1.6), (1.05, 0.9), (0.95, 1.1), 5),
     ("C7", _energy, (0.85, 0.1, 0.98), (0.2, 0.8, 0.6), (0.5, 0.5, 0.9), 5),
     ("C8", _other_optimizers, 1.0, 1.25, 1.1, 5),
+    ("C9", _transfer, 1.2, 3.0, 2.0, 5),
+    ("C10", _stretching, 0.6, 1.35, 0.9, 5),
 ]
 Plant = Callable[[Random, Any, int], Evidence]
 #: Tables with an effect, and at the threshold.

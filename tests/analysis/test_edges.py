@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 from planted import trials
 
-from sharpflat.analysis.edges import edge_ratios, stability_edges
+from sharpflat.analysis.edges import (
+    edge_means,
+    edge_ratios,
+    factors_missed,
+    stability_edges,
+)
 from sharpflat.stability import classify
 
 
@@ -107,3 +112,40 @@ def test_a_censored_edge_leaves_bounds() -> None:
     both = pd.concat([_search(open_above), _search(open_above, "bulk_sgd")])
     (unknown,) = edge_ratios(stability_edges(both), "bulk_sgd", ["sgd"]).to_dict("records")
     assert (unknown["lower"], unknown["upper"]) == (0.0, math.inf)
+
+
+def test_the_mean_of_a_cell_is_geometric_and_needs_the_edge_of_every_seed() -> None:
+    known = [trials("sgd", seed, edge) for seed, edge in enumerate((0.01, 0.04))]
+    censored = _search({0.01: "stable"}, method="bulk_sgd")
+    both = [trials("bulk_sgd", 1, 0.1), censored]
+    means = edge_means(stability_edges(pd.concat([*known, *both]))).set_index("method")
+    assert means.loc["sgd", "edge"] == pytest.approx(0.02)
+    assert means.loc["sgd", "predicted"] == pytest.approx(0.04)
+    assert math.isnan(means.loc["bulk_sgd", "edge"])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "bounds"),
+    [
+        # λ_1 = 50 predicts 0.04.
+        ({0.02: "stable", 0.08: "unstable"}, (1, 1)),
+        ({0.08: "stable", 0.32: "unstable"}, (4, 4)),
+        ({0.005: "stable", 0.02: "unstable"}, (4, 4)),
+        ({0.08: "stable"}, (2, math.inf)),
+        ({0.01: "stable"}, (1, math.inf)),
+        ({0.02: "unstable"}, (2, math.inf)),
+        ({0.08: "unstable"}, (1, math.inf)),
+    ],
+)
+def test_a_prediction_misses_by_a_factor_to_either_side(
+    outcomes: dict[float, str], bounds: tuple[float, float]
+) -> None:
+    missed = factors_missed(stability_edges(_search(outcomes))).iloc[0]
+    assert (missed["lower"], missed["upper"]) == pytest.approx(bounds)
+
+
+def test_where_a_quadratic_predicts_no_edge_finding_one_is_an_infinite_miss() -> None:
+    found = trials("bulk_sgd", 0, 0.1, eigenvalue_bulk=-1.0)
+    none = found.assign(stability="stable", seed=1)
+    missed = factors_missed(stability_edges(pd.concat([found, none])))
+    assert missed[["lower", "upper"]].to_numpy().tolist() == [[math.inf] * 2, [1, math.inf]]

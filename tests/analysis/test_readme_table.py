@@ -60,9 +60,9 @@ def test_it_renders_every_claim_of_a_table_from_its_csv() -> None:
     claims = claims_table({}, CONFIGURED)
     read = pd.read_csv(io.StringIO(claims.to_csv(index=False)))
     study, words, ours = readme_table(read).split("\n\n")
-    assert [line[2:4] for line in study.splitlines()[2:]] == list(STUDY)
+    assert [line.split()[1] for line in study.splitlines()[2:]] == list(STUDY)
     assert words == APART
-    assert [line[2:4] for line in ours.splitlines()[2:]] == list(BEYOND)
+    assert [line.split()[1] for line in ours.splitlines()[2:]] == list(BEYOND)
     assert readme_table(read) == readme_table(claims)
 
 

@@ -33,7 +33,11 @@ METHODS = {
     "stability_edge": ["sgd", "bulk_sgd", "sgd_to_bulk(0.9)"],
     "interpolation": ["sgd", "dom_sgd", "bulk_sgd", "sgd_to_bulk(0.5)", "convex(0)", "convex(1)"],
     "stability_map": ["sgd_to_bulk(0)", "sgd_to_bulk(0.5)", "sgd_to_bulk(1)"],
+    "stability_plane": [f"weights({a}, {b})" for a in (0, 0.1, 0.5, 1) for b in (0.5, 1, 2, 4)],
+    "transfer": ["sgd", "bulk_sgd"],
 }
+#: Figures whose table lists the trials of searches.
+SEARCHED = ("stability_edge", "transfer")
 VARIED: dict[str, tuple[str, list[Any]]] = {
     "optimizers": ("optimizer", ["sgd", "adam", "muon"]),
     "ablation_lr": ("learning_rate", [0.003, 0.01, 0.03, 0.06, 0.066, 0.073, 0.08, 0.12]),
@@ -44,7 +48,7 @@ VARIED: dict[str, tuple[str, list[Any]]] = {
     "ablation_switch": ("switch_step", [500, 2000, 8000]),
     "ablation_width": ("width", [50, 100, 200, 400]),
     "stability_map": ("learning_rate", [0.003, 0.01, 0.03, 0.06, 0.12, 0.25]),
-    "stability_edge": ("learning_rate", [0.01, 0.03, 0.06, 0.12, 0.25]),
+    **dict.fromkeys(("stability_edge", "transfer"), ("learning_rate", [0.01, 0.03, 0.06, 0.25])),
 }
 #: Figures whose legend has an entry a method; that of the interpolation has one a path.
 WITH_METHODS = ["dom_bulk", "generalization", "stability_edge", "ablation_lr", "ablation_refresh"]
@@ -72,7 +76,7 @@ def table(trajectory: Make, as_read: Make) -> Make:
             final = math.nan if diverged else 0.3 + 0.01 * number / (1 + number)
             runs.append(trajectory(method, [1.0, 0.6 + 0.1 * seed, final], **changes))
         read = as_read(runs).assign(dataset="mnist5k", num_parameters=199210)
-        return _trials(read) if name == "stability_edge" else read
+        return _trials(read) if name in SEARCHED else read
 
     return make
 

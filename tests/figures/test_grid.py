@@ -14,7 +14,7 @@ from sharpflat.figures.grid import (
     one_panel_each,
     one_row_each,
 )
-from sharpflat.figures.style import COLUMN_WIDTH, PAGE_WIDTH
+from sharpflat.figures.style import COLUMN_WIDTH, PAGE_WIDTH, apply_style
 
 Make = Callable[..., pd.DataFrame]
 
@@ -84,6 +84,7 @@ def test_single_panels_fill_the_page_or_a_column(table: pd.DataFrame) -> None:
 def test_steps_in_thousands_are_written_short_and_named_in_the_lowest_row(
     table: pd.DataFrame,
 ) -> None:
+    apply_style()  # sizes of the text decide how many ticks fit
     figure, groups = loss_pairs(table)
     upper, lower = groups[0][1][0], groups[2][1][0]
     finish_steps(upper, "steps", first=-100, last=1000)

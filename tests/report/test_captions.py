@@ -90,7 +90,8 @@ def test_alignments_stand_beside_that_of_a_random_direction() -> None:
     assert line.endswith("0.85 (0.8 to 0.9); a random direction has 0.1")
 
 
-def test_edges_are_compared_with_what_was_predicted() -> None:
+@pytest.mark.parametrize("figure", ["stability_edge", "transfer"])
+def test_edges_are_compared_with_what_was_predicted(figure: str) -> None:
     trials = pd.DataFrame(
         {
             "task": "mnist_mlp",
@@ -105,7 +106,7 @@ def test_edges_are_compared_with_what_was_predicted() -> None:
             "eigenvalue_bulk": 10.0,
         }
     )
-    line = caption("stability_edge", trials)[1]
+    line = caption(figure, trials)[1]
     assert line == (
         "MLP, MNIST-5k, MSE: SGD 0.750 (0.500 to 1.000) (1 of 3 seeds beyond the trials)"
     )
@@ -114,3 +115,13 @@ def test_edges_are_compared_with_what_was_predicted() -> None:
 def test_a_map_counts_the_classes_of_its_runs() -> None:
     (line,) = caption("stability_map", _table())
     assert line.startswith("Of 9 runs 1 diverged and 0 more were unstable.")
+
+
+def test_a_plane_says_which_pair_ends_lowest() -> None:
+    table = _table()
+    _, line = caption("stability_plane", table[table["seed"] < 2])
+    # λ_3 = 1 and λ_1 = 4 at η = 0.01: all are foreseen to be stable, and are.
+    assert line == (
+        "Transformer, SST2-1k, MSE, η = 0.01: 3 of 3 pairs as predicted; "
+        "the lowest loss, 0.600 of SGD's, at a = 0.1, b = 1"
+    )

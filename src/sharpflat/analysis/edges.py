@@ -8,9 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from sharpflat.analysis.intervals import geometric_mean
+
 #: What tells the searches of a table apart, but for the seed.
 SEARCH = ["task", "loss", "method", "dom_weight", "bulk_weight"]
 PAIR = ["task", "loss", "seed"]
+#: What the seeds of a search have in common.
+CELL = ["task", "loss", "method"]
 
 
 def stability_edges(trials: pd.DataFrame) -> pd.DataFrame:
@@ -76,6 +80,39 @@ def edge_ratios(edges: pd.DataFrame, method: str, references: Sequence[str]) -> 
         upper = np.nan_to_num(_bound(own, "high") / largest_low, nan=math.inf, posinf=math.inf)
     ratio = np.where(lower == upper, lower, math.nan)
     return common.to_frame(index=False).assign(ratio=ratio, lower=lower, upper=upper)
+
+
+def edge_means(edges: pd.DataFrame) -> pd.DataFrame:
+    """Geometric means over seeds of the predicted and the observed edge, a row a cell.
+
+    Args:
+        edges: As :func:`stability_edges` returns them.
+
+    Returns:
+        Columns ``task, loss, method, predicted, edge``. A cell with a censored seed has no mean
+        edge, NaN: what is known only between bounds is not left out of it.
+    """
+    cells = edges.groupby(CELL, sort=False)[["predicted", "edge"]]
+    return cells.agg(geometric_mean).reset_index()
+
+
+def factors_missed(edges: pd.DataFrame) -> pd.DataFrame:
+    """The factor by which the predicted edge misses the observed one, to either side.
+
+    Args:
+        edges: As :func:`stability_edges` returns them.
+
+    Returns:
+        The edges with ``lower`` and ``upper``, 1 or more. Where the edge is known the two are
+        equal; a censored edge leaves bounds. Infinite where an edge was found and a quadratic
+        predicts none.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low = np.log(_bound(edges, "low") / edges["predicted"].to_numpy())
+        high = _bound(edges, "high") / edges["predicted"].to_numpy()
+        high = np.log(np.nan_to_num(high, nan=math.inf, posinf=math.inf))
+    between = np.maximum(np.maximum(low, -high), 0.0)
+    return edges.assign(lower=np.exp(between), upper=np.exp(np.maximum(np.abs(low), np.abs(high))))
 
 
 def _edge(search: pd.DataFrame) -> dict[str, object]:

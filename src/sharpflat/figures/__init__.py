@@ -16,6 +16,8 @@ from sharpflat.figures.interpolation import plot_interpolation
 from sharpflat.figures.optimizers import plot_optimizers
 from sharpflat.figures.stability_edge import plot_stability_edge
 from sharpflat.figures.stability_map import plot_stability_map
+from sharpflat.figures.stability_plane import plot_stability_plane
+from sharpflat.figures.transfer import plot_transfer
 
 #: A figure's kind and how it is drawn from its table.
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
@@ -25,6 +27,8 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "interpolation": plot_interpolation,
     "stability_map": plot_stability_map,
     "stability_edge": plot_stability_edge,
+    "stability_plane": plot_stability_plane,
+    "transfer": plot_transfer,
     "curvature_energy": plot_curvature_energy,
     "generalization": plot_generalization,
     "eigensolver_cost": plot_eigensolver_cost,

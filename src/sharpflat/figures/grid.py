@@ -46,11 +46,19 @@ def loss_pairs(table: pd.DataFrame) -> tuple[Figure, list[Group]]:
 
 
 def one_row_each(
-    table: pd.DataFrame, widths: Sequence[float], *, by: Sequence[str] = SETTING
+    table: pd.DataFrame,
+    widths: Sequence[float],
+    *,
+    by: Sequence[str] = SETTING,
+    height: float | None = None,
 ) -> tuple[Figure, list[Group]]:
-    """A row a task and loss, or whatever else tells rows apart, of panels of relative widths."""
+    """A row a task and loss, or whatever else tells rows apart, of panels of relative widths.
+
+    The rows have a height in inches, or one that suits their number.
+    """
     all_rows = list(_groups(table, by))
-    height = LONE_ROW_HEIGHT if len(all_rows) == 1 else SMALL_PANEL_HEIGHT
+    if height is None:
+        height = LONE_ROW_HEIGHT if len(all_rows) == 1 else SMALL_PANEL_HEIGHT
     figure = plt.figure(figsize=(PAGE_WIDTH, height * len(all_rows) + LEGEND_HEIGHT))
     grid = figure.add_gridspec(len(all_rows), len(widths), width_ratios=widths)
     groups = []

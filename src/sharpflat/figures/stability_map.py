@@ -61,7 +61,7 @@ def plot_stability_map(table: pd.DataFrame) -> Figure:
             all_cells["loss"] == rows["loss"].iloc[0]
         )
         _plot_map(panel, all_cells[here], mappable)
-        panel.set_title(f"{panel_title(rows)}\n{_verdict(all_cells[here])}", loc="left")
+        panel.set_title(f"{panel_title(rows)}\n{verdict(all_cells[here])}", loc="left")
         panel.set_ylabel("Dominant weight $a$")
         if is_lowest(panel):
             panel.set_xlabel(r"learning rate $\eta$")
@@ -74,7 +74,8 @@ def plot_stability_map(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _verdict(cells: pd.DataFrame) -> str:
+def verdict(cells: pd.DataFrame) -> str:
+    """In how many cells the edges foresee what was observed, for a title."""
     share = agreement(cells)
     return f"{round(share * len(cells))} of {len(cells)} cells as predicted ({100 * share:.0f} %)"
 
@@ -103,14 +104,14 @@ def _plot_edges(axes: Axes, cells: pd.DataFrame, rates: Numbers, weights: Number
     columns = np.arange(len(rates), dtype=np.float64)
     rows = np.arange(len(weights), dtype=np.float64)
     fine = np.linspace(-0.5, len(rates) - 0.5, 400)
-    rate = np.exp(_between(fine, columns, np.log(rates)))
+    rate = np.exp(between(fine, columns, np.log(rates)))
     edge = 2 / (rate * first["eigenvalue_dominant"])
-    axes.plot(fine, _between(edge, weights, rows), **DOMINANT_EDGE)
+    axes.plot(fine, between(edge, weights, rows), **DOMINANT_EDGE)
     bulk_edge = np.log([2 / (first["bulk_weight"] * first["eigenvalue_bulk"])])
-    axes.axvline(_between(bulk_edge, np.log(rates), columns)[0], **BULK_EDGE)
+    axes.axvline(between(bulk_edge, np.log(rates), columns)[0], **BULK_EDGE)
 
 
-def _between(x: Numbers, known: Numbers, values: Numbers) -> Numbers:
+def between(x: Numbers, known: Numbers, values: Numbers) -> Numbers:
     """Linear between the known points, and on beyond the outer ones."""
     if len(known) == 1:
         return np.full_like(x, values[0])

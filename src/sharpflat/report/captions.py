@@ -15,6 +15,7 @@ from sharpflat.figures.optimizers import METHODS as PARTS
 from sharpflat.figures.optimizers import row_title as optimizer_title
 from sharpflat.figures.pairs import run_pairs, sgd_name
 from sharpflat.figures.points import median
+from sharpflat.figures.stability_plane import plane_cells
 from sharpflat.figures.style import method_label, panel_title
 from sharpflat.figures.value_axis import as_value, value_text
 
@@ -25,6 +26,8 @@ TITLES = {
     "interpolation": "Between SGD, Dom-SGD and Bulk-SGD",
     "stability_map": "Where training is stable, and where a quadratic says it is",
     "stability_edge": "The edge of stability, predicted and observed",
+    "stability_plane": "Dominant and Bulk weights at one learning rate",
+    "transfer": "The predicted edge on other tasks",
     "curvature_energy": "Curvature energy in the Dominant subspace",
     "ablation_lr": "Learning rate",
     "ablation_batch_size": "Batch size",
@@ -133,11 +136,43 @@ def _stability(table: pd.DataFrame) -> Iterator[str]:
     )
 
 
+def _plane(table: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "Left, how the seeds' runs ended at every pair of weights; right, final training loss over "
+        "that of SGD, the pair (1, 1), geometric mean over seeds, grey where a seed diverged."
+    )
+    for group, rows in _groups(table):
+        cells = plane_cells(rows)
+        foreseen = int((cells["predicted"] == cells["observed"]).sum())
+        text = f"{group}, η = {cells['learning_rate'].iloc[0]:g}: "
+        text += f"{foreseen} of {len(cells)} pairs as predicted"
+        if cells["final_ratio"].notna().any():
+            best = cells.sort_values("final_ratio").iloc[0]
+            text += (
+                f"; the lowest loss, {best['final_ratio']:.3f} of SGD's, at "
+                f"a = {best['dom_weight']:g}, b = {best['bulk_weight']:g}"
+            )
+        yield text
+
+
 def _edge(table: pd.DataFrame) -> Iterator[str]:
     yield (
         "A mark a method and seed; above and below it the learning rates that were tried. Observed "
         "over predicted edge, median and from the least to the greatest seed:"
     )
+    yield from _edge_lines(table)
+
+
+def _transfer(table: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "A point a task and loss: large marks are geometric means over seeds, small ones seeds. A "
+        "triangle is a seed whose edge lies beyond the trials; its task and loss then have no "
+        "mean. Observed over predicted edge, median and from the least to the greatest seed:"
+    )
+    yield from _edge_lines(table)
+
+
+def _edge_lines(table: pd.DataFrame) -> Iterator[str]:
     for group, rows in _groups(table):
         edges = stability_edges(rows)
         parts = []
@@ -272,6 +307,8 @@ _DESCRIPTIONS: dict[str, Callable[[pd.DataFrame], Iterator[str]]] = {
     "ablation": _ablation,
     "stability_map": _stability,
     "stability_edge": _edge,
+    "stability_plane": _plane,
+    "transfer": _transfer,
     "curvature_energy": _energy,
     "eigensolver_cost": _cost,
     "optimizers": _optimizers,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from sharpflat.analysis.claims.evidence import (
@@ -76,22 +77,38 @@ def step_ratios(runs: pd.DataFrame, table: pd.DataFrame, *, neither: float) -> p
     for key, rows in compared.groupby(keys, sort=False):
         if rows["method"].nunique() == len(METHODS):
             own = {method: trajectories.get((*key, method), []) for method in METHODS}
-            ratios.append(dict(zip(keys, key, strict=True)) | {"value": _ratio(rows, own, neither)})
+            value = steps_ratio(*own.values(), neither=neither)
+            ratios.append(dict(zip(keys, key, strict=True)) | {"value": value})
     return pd.DataFrame(ratios).assign(cell="fewest steps") if ratios else NO_OBSERVATIONS
 
 
-def _ratio(
-    runs: pd.DataFrame, trajectories: Mapping[str, list[pd.DataFrame]], neither: float
+def steps_ratio(
+    runs: Sequence[pd.DataFrame], others: Sequence[pd.DataFrame], *, neither: float = 1.0
 ) -> float:
-    """Bulk-SGD's fewest steps over SGD's to the lowest loss that both reach."""
-    lowest = runs.groupby("method")["final_train_loss"].min()
-    bulk, sgd = (lowest[method] < runs["start_train_loss"].min() for method in METHODS)
-    if not (bulk and sgd):
-        return neither if bulk == sgd else 0.0 if bulk else math.inf
-    fewest = [
-        min(_steps(run, float(lowest.max())) for run in trajectories[method]) for method in METHODS
-    ]
+    """Fewest steps of some runs, over the fewest of others, to the lowest loss that both reach.
+
+    Args:
+        runs: Rows of a figure's table of one run each, in the order of their steps, from one
+            switch; those that diverged are left out.
+        others: Likewise, from the same switch.
+        neither: The ratio where none of them ends lower than it began.
+
+    Returns:
+        Infinite where only the others end lower than they began, 0 where only the runs do.
+    """
+    starts = [run["train_loss"].dropna().iloc[0] for run in (*runs, *others)]
+    lowest = [min(map(_final_loss, side), default=math.inf) for side in (runs, others)]
+    progress, others_progress = (loss < min(starts, default=0.0) for loss in lowest)
+    if not (progress and others_progress):
+        return neither if progress == others_progress else 0.0 if progress else math.inf
+    fewest = [min(_steps(run, max(lowest)) for run in side) for side in (runs, others)]
     return fewest[0] / fewest[1]
+
+
+def _final_loss(run: pd.DataFrame) -> float:
+    """The last loss that was recorded; infinite if any was, as of a run that diverged."""
+    losses = run["train_loss"].dropna()
+    return math.inf if np.isinf(losses).any() else float(losses.iloc[-1])
 
 
 def _steps(run: pd.DataFrame, target: float) -> float:

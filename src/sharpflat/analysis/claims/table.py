@@ -17,12 +17,14 @@ from sharpflat.analysis.claims.hyperparameters import hyperparameters
 from sharpflat.analysis.claims.instability import instability
 from sharpflat.analysis.claims.interpolation import interpolation
 from sharpflat.analysis.claims.other_optimizers import other_optimizers
+from sharpflat.analysis.claims.stretching import stretching
 from sharpflat.analysis.claims.thresholds import (
     THRESHOLDS,
     Threshold,
     check_thresholds,
     combinations,
 )
+from sharpflat.analysis.claims.transfer import transfer
 from sharpflat.analysis.claims.verdicts import Combination, claim_verdict, row_verdict
 from sharpflat.analysis.inference import Estimate, holm
 from sharpflat.analysis.statistics import run_statistics
@@ -40,6 +42,9 @@ STUDY: Mapping[str, str] = {
 #: What is asked here beyond it. A claim in this list is shown apart from the study's everywhere.
 BEYOND: Mapping[str, str] = {
     "C8": "Bulk keeps pace without the Dominant part under optimizers other than SGD",
+    "C9": "the predicted Bulk edge carries over to other architectures and data",
+    "C10": "damping the Dominant and stretching the Bulk part, a < 1 < b, reaches SGD's best final "
+    "loss in fewer steps than SGD at its own best learning rate",
 }
 CLAIMS: Mapping[str, str] = {**STUDY, **BEYOND}
 COLUMNS = (
@@ -112,6 +117,8 @@ def _evidence(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Mapping[str, Ev
         "C6": interpolation(runs, tables),
         "C7": energy(tables),
         "C8": other_optimizers(runs, tables),
+        "C9": transfer(tables),
+        "C10": stretching(tables),
     }
 
 

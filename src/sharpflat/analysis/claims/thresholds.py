@@ -128,6 +128,25 @@ THRESHOLDS = (
         meaning="steps to the lowest training loss that both reach, of the Bulk part of another "
         "optimizer's updates over those of the whole",
     ),
+    Threshold(
+        name="transfer_factor",
+        claim="C9",
+        side="below",
+        meaning="factor by which 2/λ_(k+1) misses Bulk-SGD's edge of stability on other tasks",
+    ),
+    Threshold(
+        name="transfer_error",
+        claim="C9",
+        side="below",
+        meaning="error of 2/λ_(k+1) as Bulk-SGD's edge over that of the best single edge for all",
+    ),
+    Threshold(
+        name="stretched_steps",
+        claim="C10",
+        side="below",
+        meaning="steps to the lowest training loss that both reach, of the best pair a < 1 < b "
+        "over SGD's at its best learning rate",
+    ),
 )
 
 
