@@ -1,6 +1,10 @@
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || nproc 2>/dev/null || echo 1)
 
+# What `make verify` draws from, and for how long.
+TIER ?= laptop
+MINUTES ?= 3
+
 VENV := .venv
 STAMP := $(VENV)/.lock-installed
 
@@ -8,7 +12,7 @@ STAMP := $(VENV)/.lock-installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install smoke test docs dist container mutants slurm audit lint format
+.PHONY: help install smoke test verify docs dist container mutants slurm audit lint format
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -20,6 +24,9 @@ smoke: $(STAMP) ## run the whole workflow at the smoke tier (CPU, minutes); CORE
 
 test: lint ## lint, then run all tests
 	$(VENV)/bin/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+verify: $(STAMP) ## train stretches of committed runs again and compare; TIER=, MINUTES=, SEED=
+	$(VENV)/bin/python -m sharpflat verify --tier $(TIER) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 docs: $(STAMP) ## build the site, with its examples, into docs/_build/html; warnings are errors
 	$(VENV)/bin/python -m pip install --quiet -r envs/requirements-docs.lock

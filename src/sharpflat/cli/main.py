@@ -114,6 +114,16 @@ def _parser() -> argparse.ArgumentParser:
     status = _tier(commands, "status", "what of a tier is there, stale, missing, damaged")
     status.set_defaults(command=tiers.show_status)
 
+    verify = _tier(commands, "verify", "train stretches of committed runs again, and compare")
+    verify.add_argument(
+        "--minutes", type=tiers.minutes, default=3.0, help="for training; default 3"
+    )
+    verify.add_argument(
+        "--seed", type=int, help="decides which are drawn; default: another each time"
+    )
+    verify.add_argument("--mirror", type=Path, help="folder with the canonical files; no download")
+    verify.set_defaults(command=lambda options: tiers.verify_tier(options, _execute))
+
     run = _tier(commands, "run", "all of a tier, one step after the other")
     run.add_argument("--data-mirror", help="folder with the canonical files; no download")
     devices = "where to train, in place of the tier's"

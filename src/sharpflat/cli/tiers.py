@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import math
+import random
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sharpflat import layout
@@ -35,6 +40,64 @@ def show_status(options: argparse.Namespace) -> None:
     config = tier_of(options)
     for line in describe(config, tier_status(config)):
         print(line)
+
+
+def minutes(text: str) -> float:
+    """A time that is more than none, for ``--minutes``.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
+    return value
+
+
+def verify_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]) -> None:
+    """Train stretches of committed runs again, and say how far apart the numbers are.
+
+    Args:
+        options: Of the command.
+        execute: Runs one command of this package.
+
+    Raises:
+        RuntimeError: A stretch differs by more than rounding.
+    """
+    from sharpflat.verification.verify import committed_results, verify
+
+    config = tier_of(options)
+    committed = committed_results(config)
+    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    stale = sum(not found.fresh for found in committed.values())
+    print(f"{config.name} tier, seed {seed}: {len(committed)} prefixes and runs, {stale} stale")
+    logging.getLogger("sharpflat.training").setLevel(logging.WARNING)
+
+    def data_of(dataset: str) -> Path:
+        path = layout.dataset(dataset)
+        if not path.exists():
+            mirror = [] if options.mirror is None else ["--mirror", str(options.mirror)]
+            execute(["data", dataset, str(path), *mirror])
+        return path
+
+    began, differing, count = time.perf_counter(), 0, 0
+    for count, verdict in enumerate(  # noqa: B007
+        verify(config, committed, seed=seed, minutes=options.minutes, data_of=data_of), start=1
+    ):
+        differing += verdict.differs
+        print(verdict.text, flush=True)
+    print(f"{count} stretches in {time.perf_counter() - began:.0f} s, {differing} of them differ")
+    if stale:
+        print(
+            f"{stale} of {len(committed)} committed results are stale: made by other code than "
+            f"today's, or with another torch; `snakemake --config tier={config.tier}` makes them "
+            "again"
+        )
+    if differing:
+        raise RuntimeError(f"{differing} of {count} stretches differ from what is committed")
 
 
 def run_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]) -> None:
