@@ -24,7 +24,7 @@ from sharpflat.analysis.readme_table import readme_table, replace_between_marker
 from sharpflat.cli import main
 from sharpflat.cli.main import _parser
 from sharpflat.config import parse_config, read_tier
-from sharpflat.plan import all_prefixes, all_runs, figure_runs
+from sharpflat.plan import all_prefixes, all_runs, figure_edges, figure_runs
 from sharpflat.settings import merge
 from sharpflat.tasks.losses import mse
 
@@ -93,10 +93,12 @@ def _check_dag(output: str, words: list[str]) -> None:
     assert jobs["list_runs"] == 1
     for part in ("decide_claims", "write_report"):
         assert jobs.get(part, 0) == (len(figures) > 1)
-    shown = {run.record for name in figures for run in figure_runs(study, study.figures[name])}
+    asked = [study.figures[name] for name in figures]
+    shown = {run.record for figure in asked for run in figure_runs(study, figure)}
+    searched = {edge.record.prefix.id for figure in asked for edge in figure_edges(study, figure)}
     for folder, expected in (
         ("runs", {run.id for run in shown}),
-        ("prefixes", {run.prefix.id for run in shown}),
+        ("prefixes", {run.prefix.id for run in shown} | searched),
     ):
         trained = re.findall(
             rf"results/{study.name}/{folder}/(\S+)/trajectory.csv \(update\)", output

@@ -99,7 +99,7 @@ def main(folder: Path) -> None:
         for given, count in CASES:
             case = json.dumps([str(samples), given, count, str(out)])
             subprocess.run([sys.executable, __file__, "--case", case], check=True, env=environment)
-            report, *pairs = torch.load(out)
+            report, *pairs = torch.load(out, weights_only=True)
             solved.append(pairs)
             rows.append({"samples": given, "num_samples": count, "k": K, **report})
     for row, (values, vectors) in zip(rows, solved, strict=True):
