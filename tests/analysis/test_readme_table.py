@@ -53,7 +53,7 @@ def test_a_row_a_claim_with_its_words_verdict_and_interval() -> None:
     )
     assert "slope: 0.1, 1 seed, too few for an interval" in second
     assert "| not reproduced | 0, 1, 1 | ratio: ∞ [0.5, ∞], 3 seeds | `ablation_lr` |" in third
-    assert "| inconclusive | 0, 0, 1 | share: not measured | `curvature_energy` |" in seventh
+    assert "| not measured | 0, 0, 1 | share: not measured | `curvature_energy` |" in seventh
 
 
 def test_it_renders_every_claim_of_a_table_from_its_csv() -> None:

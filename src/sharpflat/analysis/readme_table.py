@@ -11,7 +11,7 @@ from sharpflat.analysis.claims.verdicts import NOT_REPRODUCED, REPRODUCED, verdi
 
 NOT_MEASURED = "not measured"
 #: What stands between the study's claims and those beyond it.
-APART = "Beyond the study, in its own words and at thresholds of this project's:"
+APART = "Beyond the study, asked by this repository:"
 
 HEADER = (
     "claim",
@@ -30,9 +30,9 @@ def readme_table(claims: pd.DataFrame) -> str:
             CSV.
 
     Returns:
-        The claim in words, its verdict, how many of the rows that decide it are for it, against it,
-        and there, the estimate, interval and number of seeds of its main statistic, and the figure
-        behind that.
+        The claim in words, its verdict, or that nothing was measured, how many of the rows that
+        decide it are for it, against it, and there, the estimate, interval and number of seeds of
+        its main statistic, and the figure behind that.
     """
     is_summary = claims["statistic"].str.startswith(SUMMARY)
     summaries = claims[is_summary]
@@ -52,6 +52,8 @@ def _table(claims: pd.DataFrame, summaries: pd.DataFrame) -> str:
         claim = f"{summary['claim']} {CLAIMS[summary['claim']]}"
         count = f"{favour}, {against}, {len(rows)}"
         verdict = verdict_words(summary["verdict"], beyond=summary["claim"] in BEYOND)
+        if not rows["n"].any():
+            verdict = NOT_MEASURED
         lines.append(_line([claim, verdict, count, main, f"`{summary['figure']}`"]))
     return "\n".join(lines)
 
