@@ -398,7 +398,7 @@ TRAINING = (
         "tolerance = 1.0",
         (
             "tests/training/test_alarms.py"
-            "::test_steps_on_a_subspace_beyond_its_tolerance_are_counted",
+            "::test_the_records_tolerance_decides_which_steps_are_counted",
         ),
     ),
     Fault(

@@ -98,6 +98,30 @@ def test_steps_on_a_subspace_beyond_its_tolerance_are_counted(
     assert found == {"bulk": 10, "interval": 0, "sgd": 0}
 
 
+@pytest.mark.parametrize(("tolerance", "steps"), [(0.2, 10), (0.4, 0)])
+def test_the_records_tolerance_decides_which_steps_are_counted(
+    short: PrefixRecord,
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tolerance: float,
+    steps: int,
+) -> None:
+    """Oracle: an estimated error of 0.3 in every step."""
+    monkeypatch.setattr(DominantSubspace, "error_estimate", property(lambda self: 0.3))
+    prefix = replace(short, tolerance=tolerance)
+    train_prefix(prefix, data=digits, folder=tmp_path / "prefix", device=CPU)
+    train_run(
+        run_record(prefix, steps=10, dom_weight=0.0),
+        data=digits,
+        prefix_folder=tmp_path / "prefix",
+        folder=tmp_path / "run",
+        device=CPU,
+    )
+    alarms = json.loads((tmp_path / "run" / "summary.json").read_text())["alarms"]
+    assert alarms.get("subspace_error", {"steps": 0})["steps"] == steps
+
+
 def test_divergence_is_a_result_and_no_alarm(
     short: PrefixRecord, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -233,7 +233,11 @@ def test_recording_changes_no_step_of_an_interval(
     losses = []
     for every in (1, 9):
         prefix = replace(
-            prefix_record, switch_alignment=None, switch_max_steps=9, record_every=every
+            prefix_record,
+            switch_alignment=None,
+            switch_max_steps=9,
+            record_every=every,
+            eigen_every=every,
         )
         folder = tmp_path / str(every)
         train_prefix(prefix, data=digits, folder=folder / "prefix", device=CPU)
