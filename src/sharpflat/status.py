@@ -47,7 +47,7 @@ def tier_status(config: Config) -> tuple[Result, ...]:
     the same task, loss, sizes, Hessian samples and method. That a prefix may end earlier, at its
     alignment, is not foreseen.
     """
-    found = [(record, folder, *_state(record, folder)) for record, folder in _records(config)]
+    found = [(record, folder, *state_of(record, folder)) for record, folder in records(config)]
     rates: dict[tuple[object, ...], list[float]] = {}
     for record, _, _, summary in found:
         if summary and (steps := _steps_taken(record, summary)) > 0:
@@ -84,14 +84,16 @@ def describe(config: Config, results: tuple[Result, ...]) -> Iterator[str]:
             yield f"{result.state:8} {_duration(result.seconds):>9}  {result.folder}"
 
 
-def _records(config: Config) -> Iterator[tuple[Record, Path]]:
+def records(config: Config) -> Iterator[tuple[Record, Path]]:
+    """Everything that a configuration trains, in that order, with where it lies or will lie."""
     tier = config.name
     yield from ((record, layout.prefix(tier, record.id)) for record in all_prefixes(config))
     yield from ((record, layout.run(tier, record.id)) for record in all_runs(config))
     yield from ((record, layout.edge(tier, record.id)) for record in all_edges(config))
 
 
-def _state(record: Record, folder: Path) -> tuple[State, Mapping[str, Any]]:
+def state_of(record: Record, folder: Path) -> tuple[State, Mapping[str, Any]]:
+    """The state of one result, and its summary where it is whole."""
     seal = seals.EDGE if isinstance(record, EdgeRecord) else seals.TRAINED
     if not any((folder / name).exists() for name in (*seals.SEALED[seal], seal)):
         return "missing", {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ import pandas as pd
 from sharpflat.analysis.edges import edge_ratios, stability_edges
 from sharpflat.analysis.intervals import geometric_mean
 from sharpflat.analysis.statistics import paired, run_statistics
+from sharpflat.archive import summaries
 
 #: From the values of a column, in the table's order, to what a sentence says of them.
 TAKE: Mapping[str, Callable[[pd.Series], Any]] = {
@@ -34,7 +34,8 @@ def fill(sentence: str, numbers: Mapping[str, Mapping[str, Any]], results: Path)
         sentence: With a ``{name}`` in the place of each number.
         numbers: For each name a query with
 
-            - ``from``: a table under ``results``, without ``.csv``, or a folder of runs;
+            - ``from``: a table under ``results``, without ``.csv``, or a folder of runs,
+              from the tier's archive where that is all there is;
             - ``of``: ``rows`` of that table, the default; ``runs``, their statistics, with
               ``fall``, by how many per cent the training loss fell; ``pairs``, a ``column`` of a
               ``method`` over that of a ``reference``; ``edges`` and ``edge_ratios`` (``method``,
@@ -108,8 +109,8 @@ def _edge_ratios(path: Path, query: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _summaries(folder: Path, query: Mapping[str, Any]) -> pd.DataFrame:
-    """Summaries of the runs or prefixes in a folder; ``alarms`` counts the kinds that rang."""
-    read = [json.loads(path.read_text()) for path in sorted(folder.glob("*/summary.json"))]
+    """Summaries of the runs or prefixes of a tier; ``alarms`` counts the kinds that rang."""
+    read = summaries(folder.parent, folder.name).values()
     rows = [
         summary["record"].get("prefix", {}) | summary["record"] | summary | {"alarms": len(alarms)}
         for summary in read

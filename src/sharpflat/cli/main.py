@@ -124,6 +124,12 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--mirror", type=Path, help="folder with the canonical files; no download")
     verify.set_defaults(command=lambda options: tiers.verify_tier(options, _execute))
 
+    pack = _tier(commands, "pack", "put a tier's results into the archive that is committed")
+    pack.set_defaults(command=tiers.pack_tier)
+
+    unpack = _tier(commands, "unpack", "restore from it the results whose folders are not there")
+    unpack.set_defaults(command=tiers.unpack_tier)
+
     run = _tier(commands, "run", "all of a tier, one step after the other")
     run.add_argument("--data-mirror", help="folder with the canonical files; no download")
     devices = "where to train, in place of the tier's"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpflat import layout
+from sharpflat.archive import KINDS, has_archive, pack, unpack
 from sharpflat.cli.shared import prepare_torch, tier_of
 from sharpflat.files import write_whole
 
@@ -22,6 +23,7 @@ def estimate_cost(options: argparse.Namespace) -> None:
     from sharpflat.cost import count_runs, estimate
 
     config = tier_of(options)
+    _restore(options.rates)
     device = prepare_torch(config)
     runs, prefixes = count_runs(config)
     print(f"{config.tier} tier on {device.type}, {config.threads} threads a process:")
@@ -38,8 +40,56 @@ def show_status(options: argparse.Namespace) -> None:
     from sharpflat.status import describe, tier_status
 
     config = tier_of(options)
+    _restore(layout.results(config.name))
     for line in describe(config, tier_status(config)):
         print(line)
+
+
+def pack_tier(options: argparse.Namespace) -> None:
+    """Write the archive of a tier's results, those that only the one before holds among them.
+
+    Raises:
+        ValueError: None is there.
+    """
+    from sharpflat.status import records, state_of
+
+    config = tier_of(options)
+    results = layout.results(config.name)
+    _restore(results)
+    states = {folder: state_of(record, folder)[0] for record, folder in records(config)}
+    there = [folder for folder, state in states.items() if state != "missing"]
+    if not there:
+        raise ValueError(
+            f"nothing of the {config.name} tier's configuration is there to pack: train it first, "
+            f"`snakemake --cores 2 --config tier={config.tier}`"
+        )
+    size = pack(results, there)
+    stale = sum(state == "stale" for state in states.values())
+    print(
+        f"{config.name} tier: {len(there)} of {len(states)} results packed into {size / 1e6:.2f} MB"
+        f", {stale} of them stale"
+    )
+    others = sum(folder not in states for kind in KINDS for folder in (results / kind).glob("*"))
+    if others:
+        print(f"{others} folders that its configuration does not plan are left out")
+
+
+def unpack_tier(options: argparse.Namespace) -> None:
+    """Write the folders of a tier's results that its archive holds and that are not there.
+
+    Raises:
+        ValueError: There is no archive.
+    """
+    config = tier_of(options)
+    results = layout.results(config.name)
+    if not has_archive(results):
+        raise ValueError(
+            f"{results} holds no archive: pack the tier's results first, "
+            f"`python -m sharpflat pack --tier {config.tier}`"
+        )
+    restored, count = unpack(results)
+    there = count - len(restored)
+    print(f"{config.name} tier: {len(restored)} of {count} results restored, {there} were there")
 
 
 def minutes(text: str) -> float:
@@ -70,6 +120,7 @@ def verify_tier(options: argparse.Namespace, execute: Callable[[list[str]], None
     from sharpflat.verification.verify import committed_results, verify
 
     config = tier_of(options)
+    _restore(layout.results(config.name))
     committed = committed_results(config)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     stale = sum(not found.fresh for found in committed.values())
@@ -135,3 +186,11 @@ def run_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]) 
         execute(["figure", figure.kind, str(table), *images])
     execute(["claims", str(resolved), str(layout.claims(config.name))])
     execute(["report", str(resolved), str(layout.report(config.name))])
+
+
+def _restore(results: Path) -> None:
+    """Let a command that reads folders find what a clone holds in the archive alone."""
+    if has_archive(results):
+        restored, count = unpack(results)
+        if restored:
+            print(f"{len(restored)} of {count} results restored from the archive in {results}")
