@@ -3,17 +3,22 @@ what it then altered in them."""
 
 import csv
 import json
+import lzma
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from archives import forge
 
 from sharpflat import layout, seals
+from sharpflat.archive import FILES, SEAL
 from sharpflat.cli import main
 from sharpflat.config import read_tier
-from sharpflat.plan import all_runs
+from sharpflat.plan import all_prefixes, all_runs
 from sharpflat.records import RunRecord
+from sharpflat.verification.verify import Committed, committed_results, verify
 
 ROOT = Path(__file__).parents[2]
 TASK, LOSS = "cancer_mlp", "mse"
@@ -56,7 +61,10 @@ def committed(
     threads = torch.get_num_threads()
     yield run
     torch.set_num_threads(threads)
+    for name in (*FILES, SEAL):
+        (layout.results("smoke") / name).unlink(missing_ok=True)
     for path, content in before.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
 
@@ -127,6 +135,95 @@ def test_an_altered_digit_of_a_run_is_caught(
     assert "1 of 2 stretches differ" in message
     assert f"DIFFERS: {committed.id}, steps 50 to 70: 1 of " in printed
     assert f"first {column} at step 60 is " in printed
+
+
+def _keep_the_archive_alone(committed: RunRecord) -> None:
+    """As in a clone."""
+    main(["pack", "--tier", "smoke", "--configfile", "figure.yaml"])
+    shutil.rmtree(layout.prefix("smoke", committed.prefix.id))
+    shutil.rmtree(layout.run("smoke", committed.id))
+
+
+def test_a_clone_is_verified_from_its_archive(
+    committed: RunRecord, capsys: pytest.CaptureFixture
+) -> None:
+    _keep_the_archive_alone(committed)
+    _verify("--minutes", "1")
+    printed = capsys.readouterr().out
+    assert "2 of 2 results restored from the archive in results/smoke" in printed
+    assert f"same: {committed.prefix.id}" in printed and f"same: {committed.id}" in printed
+    assert "0 of them differ" in printed
+
+
+def test_two_results_with_one_altered_digit_each_are_caught_in_an_archive(
+    committed: RunRecord, capsys: pytest.CaptureFixture
+) -> None:
+    """Sealed anew, they and the archive, as a forger would."""
+    _alter(layout.prefix("smoke", committed.prefix.id), row=4, column="batch_loss")
+    _alter(layout.run("smoke", committed.id), row=2, column="train_loss")
+    _keep_the_archive_alone(committed)
+    printed, message = _refusal(capsys)
+    assert "2 of 2 stretches differ" in message
+    assert "2 of 2 results restored" in printed
+    assert f"DIFFERS: {committed.prefix.id}, steps 0 to 50: 1 of " in printed
+    assert "first batch_loss at step 20 is " in printed
+    assert f"DIFFERS: {committed.id}, steps 50 to 70: 1 of " in printed
+    assert "first train_loss at step 60 is " in printed
+
+
+def test_a_digit_that_is_altered_in_the_archive_alone_breaks_a_seal(
+    committed: RunRecord, capsys: pytest.CaptureFixture
+) -> None:
+    _keep_the_archive_alone(committed)
+    results = layout.results("smoke")
+    table = lzma.decompress((results / "trajectories.csv.xz").read_bytes()).decode()
+    number = table.splitlines()[-1].split(",")[3]
+    forge(results, "trajectories.csv.xz", f",{number},", f",{number}1,")
+    assert "trajectory.sha256 is not of what stands there as " in _refusal(capsys)[1]
+    (results / SEAL).write_text("")
+    assert "the archive in results/smoke is not what was packed" in _refusal(capsys)[1]
+
+
+def test_what_was_trained_on_other_data_is_left_out(
+    committed: RunRecord, capsys: pytest.CaptureFixture
+) -> None:
+    """As on a mirror's variant of a data set; with nothing else committed that is no success."""
+    folder = layout.run("smoke", committed.id)
+    origin = {"source": "mirror", "origin": "x", "variant": "the last image upside down"}
+    summary = json.loads((folder / "summary.json").read_text())
+    altered = summary | {"data": "0" * 64, "data_origin": origin}
+    (folder / "summary.json").write_text(json.dumps(altered))
+    seals.seal(folder, seals.TRAINED)
+    printed, message = _refusal(capsys)
+    assert "trained on other data than is here" in message
+    name, data = committed.prefix.dataset, layout.dataset(committed.prefix.dataset)
+    assert (
+        f"left out: what was trained on {name} of other bytes than {data} holds "
+        "(the last image upside down)\n"
+    ) in printed
+
+
+def test_what_is_left_out_spends_nothing_and_the_next_is_drawn(committed: RunRecord) -> None:
+    """Oracle: the same call without what is left out. The time is for one record of a prefix."""
+    config = read_tier("smoke", ROOT)
+    mine = {"figures": {"dom_bulk": {"tasks": [TASK], "losses": [LOSS]}}}
+    own = committed_results(read_tier("smoke", ROOT, mine))
+    other = next(found for found in all_prefixes(config) if found.task == "digits_cnn")
+    path = layout.dataset(other.dataset)
+    main(["data", other.dataset, str(path)])
+    summary = own[committed.prefix].summary | {"data": "0" * 64}
+    foreign = Committed(folder=Path("nowhere"), summary=summary, fresh=True)
+
+    def texts(found: dict, seed: int) -> list[str]:
+        verdicts = verify(config, found, seed=seed, minutes=1e-9, data_of=layout.dataset)
+        return [verdict.text.partition(", when")[0] for verdict in verdicts]
+
+    expected = texts(own, 0)
+    assert expected == [f"same: {committed.prefix.id}, steps 0 to 5 of 50"]
+    drawn = [texts({other: foreign} | own, seed) for seed in range(6)]
+    left_out = f"left out: what was trained on {other.dataset} of other bytes than {path} holds"
+    assert all(found in (expected, [left_out, *expected]) for found in drawn)
+    assert [left_out, *expected] in drawn
 
 
 def test_elsewhere_a_band_is_kept_and_an_alteration_beyond_it_caught(

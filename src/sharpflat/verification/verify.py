@@ -18,6 +18,7 @@ from sharpflat.config import Config
 from sharpflat.plan import all_prefixes, all_runs
 from sharpflat.records import PrefixRecord, RunRecord
 from sharpflat.sources import training_code_hash
+from sharpflat.tasks.data import load
 from sharpflat.training.numerics import set_up
 from sharpflat.training.provenance import provenance
 from sharpflat.training.train import SUMMARY, TRAJECTORY
@@ -99,7 +100,8 @@ def verify(
     A stretch is a prefix without its measurements, which cost nearly all of its time and decide
     no step, and then a run's first records. On the kind of machine that the summary names the
     numbers must agree within rounding, elsewhere within a band. Threads and precision are those
-    that the summary names.
+    that the summary names. What was trained on other data than is here, as on a mirror's variant
+    of it, tells nothing: it is left out, and another drawn.
 
     Args:
         config: The tier's configuration.
@@ -110,7 +112,7 @@ def verify(
             counted.
 
     Raises:
-        ValueError: Nothing that can be trained again is committed.
+        ValueError: Nothing that can be trained again is committed, or nothing on the data here.
         DamagedResultError: A drawn result is not what was sealed.
     """
     draw, left = random.Random(seed), 60 * minutes
@@ -122,11 +124,22 @@ def verify(
         )
     draw.shuffle(stretches)
     begun: dict[PrefixRecord, bool] = {}  # whether the switch is reached
+    fingerprints: dict[str, str] = {}
+    left_out: set[str] = set()
     with tempfile.TemporaryDirectory() as scratch:
         for prefix, run in stretches:
             if begun and left <= 0:
                 return
-            data, began = data_of(prefix.dataset), time.perf_counter()
+            name, data, began = prefix.dataset, data_of(prefix.dataset), time.perf_counter()
+            if name not in fingerprints:
+                fingerprints[name] = load(name, data).fingerprint
+            drawn = [committed[record].summary for record in (prefix, run) if record is not None]
+            foreign = [summary for summary in drawn if summary["data"] != fingerprints[name]]
+            if foreign:
+                if name not in left_out:
+                    left_out.add(name)
+                    yield Verdict(differs=False, text=_other_data(name, data, foreign[0]))
+                continue
             place = Path(scratch) / prefix.id
             if prefix not in begun:
                 begun[prefix], verdict = _prefix(
@@ -137,6 +150,18 @@ def verify(
                 rest = left - (time.perf_counter() - began)
                 yield _run(run, committed[run], data=data, prefix_folder=place, seconds=rest)
             left -= time.perf_counter() - began
+    if not begun:
+        raise ValueError(
+            f"all that is committed of the {config.name} tier was trained on other data than is "
+            "here: give the folder with its data by --mirror, and delete results/data"
+        )
+
+
+def _other_data(name: str, data: Path, summary: Mapping[str, Any]) -> str:
+    variant = summary.get("data_origin", {}).get("variant")
+    return f"left out: what was trained on {name} of other bytes than {data} holds" + (
+        f" ({variant})" if variant else ""
+    )
 
 
 def _stretches(
