@@ -15,7 +15,7 @@ import pytest
 from checkouts import ROOT
 
 from sharpflat import layout, sources
-from sharpflat.archive import FILES, SEAL, has_archive, pack, read, unpack
+from sharpflat.archive import FILES, KINDS, SEAL, has_archive, pack, read, unpack
 from sharpflat.config import TIERS, read_tier
 from sharpflat.plan import all_runs, snapshots
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
@@ -129,6 +129,14 @@ def test_a_committed_archive_is_lean_and_packs_to_itself(tier: str, tmp_path: Pa
     assert [(again / name).read_bytes() for name in names] == [
         (first / name).read_bytes() for name in names
     ]
+
+
+def test_no_folder_of_a_result_is_committed() -> None:
+    folders = [f"results/*/{kind}/*" for kind in KINDS]
+    listed = subprocess.run(
+        ["git", "ls-files", *folders], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert listed.stdout.splitlines()[:3] == []
 
 
 @pytest.mark.parametrize("tier", TIERS)
