@@ -12,7 +12,13 @@ settings.register_profile("sharpflat", derandomize=True, deadline=None, max_exam
 settings.load_profile("sharpflat")
 
 #: Files whose tests wait for processes of their own: begun first, they run beside the others.
-FIRST = ("test_workflow.py", "test_archive_workflow.py", "test_same_bytes.py", "test_kills.py", "test_pages.py")
+FIRST = (
+    "test_workflow.py",
+    "test_archive_workflow.py",
+    "test_same_bytes.py",
+    "test_kills.py",
+    "test_pages.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
