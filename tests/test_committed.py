@@ -1,7 +1,5 @@
 """No committed result is stale. Oracle: today's plan and code, and the committed archives."""
 
-import csv
-import io
 import json
 import re
 import shutil
@@ -17,13 +15,11 @@ from checkouts import ROOT
 from sharpflat import layout, sources
 from sharpflat.archive import FILES, KINDS, SEAL, has_archive, pack, read, unpack
 from sharpflat.config import TIERS, read_tier
-from sharpflat.plan import all_runs, snapshots
+from sharpflat.plan import figure_edges, figure_runs
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.sources import edge_code_hash, training_code_hash
 from sharpflat.status import records
 
-#: Of which every planned result is committed, and of which some are.
-WHOLE, IN_PART = ("laptop",), ("paper",)
 #: The whole laptop tier takes about a megabyte and a half.
 MOST_BYTES = 5_000_000
 
@@ -37,11 +33,12 @@ def locked_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "_installed", lambda package: locked[0])
 
 
-def _committed_list(tier: str) -> set[str]:
-    """Names of the runs in the list that the repository holds, none where it holds no list."""
-    path = layout.runs_list(tier).as_posix()
-    shown = subprocess.run(["git", "show", f":{path}"], cwd=ROOT, capture_output=True, text=True)
-    return {row["run"] for row in csv.DictReader(io.StringIO(shown.stdout))}
+def _committed_tables(tier: str) -> list[str]:
+    """Names of the figures of which the repository holds the table."""
+    folder = layout.table(tier, "any").parent
+    command = ["git", "ls-files", folder.as_posix()]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [Path(path).stem for path in listed.stdout.splitlines()]
 
 
 def _summaries(tier: str) -> dict[str, dict[str, Any]]:
@@ -66,38 +63,27 @@ def _code(record: PrefixRecord | RunRecord | EdgeRecord) -> str:
     return (edge_code_hash if isinstance(record, EdgeRecord) else training_code_hash)(prefix)
 
 
-@pytest.mark.parametrize("tier", WHOLE)
-def test_every_planned_result_is_committed_once_and_fresh(tier: str) -> None:
-    """A tier is claimed by its archive, or by a committed list of runs that is today's plan's."""
+@pytest.mark.parametrize("tier", TIERS)
+def test_every_committed_table_is_of_fresh_results_that_are_committed(tier: str) -> None:
+    """Of a figure whose table is there, every planned prefix, run, search and energy."""
     config = read_tier(tier, ROOT)
-    claimed = _committed_list(tier) == {run.id for run in all_runs(config)}
-    if not claimed and not has_archive(ROOT / layout.results(tier)):
-        pytest.skip(f"the {tier} tier's results are not committed, and nothing says that they are")
-    found = _summaries(tier)
-    planned = {
-        folder.relative_to(layout.results(tier)).as_posix(): record
-        for record, folder in records(config)
-    }
-    assert sorted(planned.keys() - found.keys()) == []
-    stale = [
-        place
-        for place, record in planned.items()
-        if (found[place]["id"], found[place]["code"]) != (record.id, _code(record))
-    ]
-    assert stale == []
+    figures = [config.figures[name] for name in _committed_tables(tier) if name in config.figures]
+    stored = read(ROOT / layout.results(tier)) if figures else {}
+    for figure in figures:
+        branches = [
+            *(("runs", run.record) for run in figure_runs(config, figure)),
+            *(("edges", edge.record) for edge in figure_edges(config, figure)),
+        ]
+        prefixes = [("prefixes", record.prefix) for _, record in branches]
+        for parent, record in [*prefixes, *branches]:
+            place = f"{parent}/{record.id}"
+            assert place in stored, f"{figure.name} was drawn from {place}, which is not committed"
+            assert json.loads(stored[place]["summary.json"])["code"] == _code(record)
+            if figure.snapshots and parent != "edges":
+                assert "energy.csv" in stored[place], f"{place} has no energy"
 
 
-@pytest.mark.parametrize("tier", WHOLE)
-def test_every_planned_energy_is_committed(tier: str) -> None:
-    """Of which code measured them nothing is recorded."""
-    if not has_archive(ROOT / layout.results(tier)):
-        pytest.skip(f"the {tier} tier has no archive")
-    stored = read(ROOT / layout.results(tier))
-    measured = {place.rpartition("/")[2] for place in stored if "energy.csv" in stored[place]}
-    assert sorted(snapshots(read_tier(tier, ROOT)).keys() - measured) == []
-
-
-@pytest.mark.parametrize("tier", [*WHOLE, *IN_PART])
+@pytest.mark.parametrize("tier", TIERS)
 def test_what_is_committed_is_of_todays_settings_and_code(tier: str) -> None:
     if not has_archive(ROOT / layout.results(tier)):
         pytest.skip(f"the {tier} tier has no archive")
@@ -107,7 +93,7 @@ def test_what_is_committed_is_of_todays_settings_and_code(tier: str) -> None:
         assert summary["code"] == _code(record), f"{place} is stale"
 
 
-@pytest.mark.parametrize("tier", [*WHOLE, *IN_PART])
+@pytest.mark.parametrize("tier", TIERS)
 def test_a_committed_archive_is_lean_and_packs_to_itself(tier: str, tmp_path: Path) -> None:
     """Texts are compared where the archive's bytes are another liblzma's."""
     results = ROOT / layout.results(tier)
