@@ -54,8 +54,12 @@ def _record(found: Mapping[str, Any]) -> PrefixRecord | RunRecord | EdgeRecord:
         return EdgeRecord(**values | {"start": _record(values["start"])})
     if "prefix" in values:
         return RunRecord(**values | {"prefix": _record(values["prefix"])})
-    lists = {name: tuple(map(tuple, values[name])) for name in ("sizes", "optimizer_options")}
-    return PrefixRecord(**values | lists)
+    return PrefixRecord(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists alone."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _code(record: PrefixRecord | RunRecord | EdgeRecord) -> str:
