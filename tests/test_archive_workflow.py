@@ -54,7 +54,7 @@ def test_an_archive_alone_changes_no_job(
     expected = jobs_of(snakemake(clone, *ALL, "--dry-run"))
     monkeypatch.chdir(finished)
     main(["pack", "--tier", "smoke"])
-    (clone / "results/smoke").mkdir(parents=True)
+    (clone / "results/smoke").mkdir(parents=True, exist_ok=True)
     for name in (*FILES, SEAL):
         shutil.copy(finished / layout.results("smoke") / name, clone / "results/smoke" / name)
     assert jobs_of(snakemake(clone, *ALL, "--dry-run")) == expected
