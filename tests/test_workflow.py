@@ -3,7 +3,6 @@
 Each test runs the real Snakemake on a copy of the checkout.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import pytest
 import yaml
 from checkouts import ROOT, copy_checkout, jobs_of, snakemake, touch_everything
 
-from sharpflat import layout
 from sharpflat.analysis.claims import CLAIMS, VERDICTS
 from sharpflat.analysis.statistics import run_statistics
 from sharpflat.config import read_tier
@@ -39,7 +37,13 @@ def test_the_smoke_tier_has_a_complete_dag(checkout: Path) -> None:
     """Those of the other tiers are the README's commands."""
     jobs = jobs_of(snakemake(checkout, "all", "--dry-run", "--config", "tier=smoke"))
     assert jobs["prepare_data"] == 3
-    assert jobs["list_runs"] == jobs["decide_claims"] == jobs["write_report"] == 1
+    assert (
+        jobs["resolve_config"]
+        == jobs["list_runs"]
+        == jobs["decide_claims"]
+        == jobs["write_report"]
+        == 1
+    )
     assert jobs["collect_table"] == jobs["draw_figure"] >= 7
     assert jobs["prefix"] >= 1
     assert jobs["train"] >= 4
@@ -58,20 +62,6 @@ def test_a_figure_that_is_asked_for_trains_its_runs_alone(checkout: Path, figure
     ):
         trained = re.findall(rf"results/smoke/{folder}/(\S+)/trajectory.csv \(update\)", output)
         assert sorted(trained) == sorted(expected)
-
-
-def test_tables_and_figures_that_came_with_a_download_are_made_anew(tmp_path: Path) -> None:
-    """All files of an unpacked archive may have one time, and Snakemake knows none of them."""
-    folder = copy_checkout(tmp_path)
-    outputs = (layout.table("smoke", "dom_bulk"), *layout.figure("smoke", "dom_bulk"))
-    for output in outputs:
-        (folder / output).parent.mkdir(parents=True, exist_ok=True)
-        (folder / output).touch()
-    for path in folder.rglob("*"):
-        os.utime(path, (1.7e9, 1.7e9))
-    jobs = jobs_of(snakemake(folder, "dom_bulk", "--dry-run", "--config", "tier=smoke"))
-    assert jobs["train"] >= 4
-    assert jobs["prefix"] >= 1
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("auto", 0), ("cuda", 1)])

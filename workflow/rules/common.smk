@@ -1,11 +1,11 @@
 # The checked configuration, and what every rule of the workflow shares.
+import json
 import shlex
 
 from snakemake.settings.types import DeploymentMethod
 
 from sharpflat import layout, plan
 from sharpflat.config import read_tier
-from sharpflat.resolved import write_resolved
 from sharpflat.settings import ConfigError
 from sharpflat.sources import (
     benchmark_code_hash,
@@ -21,11 +21,6 @@ try:
     STUDY = read_tier(TIER, CHECKOUT, config)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
-
-# Here, in a dry run too, and not by a rule: Snakemake does not make an output that is missing where a
-# later one is there, and a clone holds tables and figures. With a configuration of its own in the
-# clone, those of the committed one would count as up to date.
-write_resolved(STUDY)
 
 ENVIRONMENT = "../../envs/sharpflat.yaml"
 LOGS = layout.results(STUDY.name) / "logs"

@@ -1,6 +1,20 @@
 # The list of runs, the SGD prefixes, and the runs that branch from their switch.
 
 
+rule resolve_config:
+    output:
+        layout.resolved_config(STUDY.name),
+    log:
+        LOGS / "resolve.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        values=json.dumps(STUDY.raw, indent=2, sort_keys=True),
+    shell:
+        "printf '%s\n' {params.values:q} > {output:q} 2> {log:q}"
+
+
 rule list_runs:
     input:
         layout.resolved_config(STUDY.name),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import math
 import random
@@ -14,7 +15,7 @@ from typing import Any
 from sharpflat import layout
 from sharpflat.archive import KINDS, has_archive, pack, unpack
 from sharpflat.cli.shared import prepare_torch, tier_of
-from sharpflat.resolved import write_resolved
+from sharpflat.files import write_whole
 
 
 def estimate_cost(options: argparse.Namespace) -> None:
@@ -165,8 +166,8 @@ def run_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]) 
     config = tier_of(options, overrides)
     from sharpflat.plan import all_edges, all_prefixes, all_runs, snapshots
 
-    write_resolved(config)
     resolved = layout.resolved_config(config.name)
+    write_whole(resolved, (json.dumps(config.raw, indent=2, sort_keys=True) + "\n").encode())
     for name in config.datasets:
         mirror = [] if config.data_mirror is None else ["--mirror", str(config.data_mirror)]
         if not layout.dataset(name).exists():
