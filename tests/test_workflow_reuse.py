@@ -32,6 +32,8 @@ rule size:
     shell:
         "wc -c {{input}} > {{output}}"
 """
+#: None of them the tier's; they are seen in the number of jobs.
+SETTINGS = {"seeds": [0], "steps_per_job": 1}
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +51,25 @@ def _host(folder: Path, snakefile: Path, *, more: str = "", **study: object) -> 
     )
 
 
+@pytest.fixture(scope="module")
+def own(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """The jobs of a figure in the checkout itself."""
+    settings = tmp_path_factory.mktemp("settings") / "settings.yaml"
+    settings.write_text(yaml.safe_dump(SETTINGS))
+    here = ("dom_bulk", "--dry-run", "--configfile", str(settings), "--config", "tier=smoke")
+    jobs = jobs_of(snakemake(checkout, *here))
+    del jobs["dom_bulk"]
+    return jobs
+
+
 @pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
 def test_another_workflow_takes_it_as_a_module(
-    checkout: Path, tmp_path: Path, snakefile: str
+    checkout: Path, tmp_path: Path, own: dict[str, int], snakefile: str
 ) -> None:
     """Oracle: the jobs of the same figure in the checkout itself; settings go along."""
-    settings = tmp_path / "settings.yaml"
-    settings.write_text(yaml.safe_dump({"seeds": [0, 1]}))
-    here = ("dom_bulk", "--dry-run", "--configfile", str(settings), "--config", "tier=smoke")
-    own = jobs_of(snakemake(checkout, *here))
-    asked = _host(tmp_path, checkout / snakefile, seeds=[0, 1])
+    asked = _host(tmp_path, checkout / snakefile, **SETTINGS)
     jobs = jobs_of(snakemake(tmp_path, *asked, "--directory", str(checkout)).replace("study_", ""))
-    del own["dom_bulk"], jobs["size"]
+    del jobs["size"]
     assert jobs == own
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from sharpflat.config import Bisection, Config, Figure
@@ -58,7 +59,7 @@ class Job(Generic[Record]):
 
     records: tuple[Record, ...]
 
-    @property
+    @cached_property
     def ids(self) -> tuple[str, ...]:
         """Names of the records."""
         return tuple(record.id for record in self.records)

@@ -1,9 +1,10 @@
 """Trains a run in children that are killed, until one ends, over and over; a program for the tests.
 
-``python killed.py CONFIG RUN random:KILLS`` kills at random moments, at least so often;
-``python killed.py CONFIG RUN writes`` kills before the first change of a file, then, from nothing,
-before the second, and so on through all of them. Prints a line whenever a child came to its end:
-kills before it, a hash of what it left, and the names of the files.
+``python killed.py CONFIG RUN WHEN...``, where ``random:KILLS`` kills at random moments, at least
+so often, and ``writes`` kills before the first change of a file, then, from nothing, before the
+second, and so on through all of them. Prints a line whenever a child came to its end: when it was
+killed, kills before it, a hash of what it left, and the names of the files. What children say
+follows the name of when they were killed.
 """
 
 import hashlib
@@ -95,7 +96,7 @@ def rounds(config: str, run: str, when: str) -> None:
             kills = killed_at_random(command, chance)
         left = [(folder / name).read_bytes() for name in ("trajectory.csv", "snapshots.pt")]
         names = sorted(path.name for path in folder.iterdir())
-        print(kills, hashlib.sha256(b"".join(left)).hexdigest(), *names, flush=True)
+        print(when, kills, hashlib.sha256(b"".join(left)).hexdigest(), *names, flush=True)
         total += kills
         if kills == 0 if when == "writes" else total >= int(when.removeprefix("random:")):
             return
@@ -105,4 +106,6 @@ if __name__ == "__main__":
     # Computed once, before forking, for the same reason: every child asks for the code's hash.
     planned = all_runs(read_resolved(Path(sys.argv[1]), Path()))
     training_code_hash(planned[0].prefix)
-    rounds(*sys.argv[1:])
+    for moment in sys.argv[3:]:
+        print(moment, file=sys.stderr, flush=True)
+        rounds(*sys.argv[1:3], moment)

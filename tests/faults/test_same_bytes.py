@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from faults.outcomes import ROOT, content, small_config
+from checkouts import copy_checkout, snakemake
+from faults.outcomes import content, small_config
 from pages import text
+
+from sharpflat.cli import main
 
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 TIER = ("--config", "tier=smoke")
@@ -26,21 +29,11 @@ TIMED = ("summary.json", "trajectory.sha256", "report.html", "config.json")
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout whose smoke tier takes seconds."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("src", "workflow", "envs"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    shutil.copy(ROOT / "Snakefile", folder)
+    folder = copy_checkout(tmp_path_factory.mktemp("checkout"))
     values = small_config("sgd", "dom_sgd", "bulk_sgd")
     del values["claims"]
     (folder / "workflow/config/smoke.yaml").write_text(yaml.safe_dump(values))
     return folder
-
-
-def _run(folder: Path, *command: str) -> None:
-    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _left(folder: Path) -> dict[Path, str]:
@@ -57,16 +50,20 @@ def one_core(checkout: Path) -> dict[Path, str]:
     """What Snakemake leaves with one core."""
     folder = checkout.with_name("one_core")
     shutil.copytree(checkout, folder)
-    _run(folder, *SNAKEMAKE, "--cores", "1", "all", *TIER)
+    snakemake(folder, "all", *TIER, cores=1)
     left = _left(folder)
     assert len([path for path in left if path.suffix in (".csv", ".png", ".pdf")]) >= 15
     return left
 
 
-def test_plain_commands_give_the_workflows_bytes(checkout: Path, one_core: dict[Path, str]) -> None:
+def test_plain_commands_give_the_workflows_bytes(
+    checkout: Path, one_core: dict[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, whatever it did before."""
     folder = checkout.with_name("commands")
     shutil.copytree(checkout, folder)
-    _run(folder, sys.executable, "-m", "sharpflat", "run", "--tier", "smoke")
+    monkeypatch.chdir(folder)
+    main(["run", "--tier", "smoke"])
     assert _left(folder) == one_core
 
 
@@ -92,7 +89,9 @@ def test_two_cores_killed_on_the_way_give_the_same_bytes(
     workflow.wait()
     assert not list(folder.glob("results/smoke/report.html"))
     assert list((folder / ".snakemake/locks").iterdir())
-    _run(folder, "sh", "-c", _documented_command())
+    command = ["sh", "-c", _documented_command()]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert _left(folder) == one_core
 
 

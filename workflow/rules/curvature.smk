@@ -60,7 +60,7 @@ if STUDY.benchmark is not None:
             mem_mb=16000,
             runtime=240,
         params:
-            code=benchmark_code_hash(STUDY.benchmark.settings),
+            code=lambda _: benchmark_code_hash(STUDY.benchmark.settings),
             torch=LOCKED_TORCH,
         shell:
             "python -m sharpflat benchmark {input.config:q} 2> {log:q}"

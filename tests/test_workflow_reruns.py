@@ -1,0 +1,150 @@
+"""What of a finished smoke tier is made again after a change, and Snakemake's own report of it.
+
+Each test runs the real Snakemake on a copy of the checkout.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from checkouts import ROOT, copy_checkout, jobs_of, snakemake, touch_everything
+
+from sharpflat.config import read_tier
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of which Snakemake believes that the smoke tier and its benchmarks are made."""
+    folder = copy_checkout(tmp_path_factory.mktemp("finished"))
+    touch_everything(folder, *EVERYTHING)
+    return folder
+
+
+def test_snakemakes_report_holds_every_figure_with_its_caption(finished: Path) -> None:
+    output = snakemake(finished, *EVERYTHING, "--report", "report.html")
+    page = (finished / "report.html").read_text()
+    for figure in (*read_tier("smoke", ROOT).figures, "eigensolver_cost"):
+        assert f"Adding {figure}.png" in output
+    for category in ("Figures", "Tables", "Claims", "Runs", "Page"):
+        assert f'"{category}"' in page
+    for stretch in ("from one checkpoint", "found by bisection", "set in", "smoke settings"):
+        assert stretch in page
+
+
+EVERYTHING = ("all", "benchmarks", "--config", "tier=smoke")
+PACKAGE = "src/sharpflat"
+TRAINED = {
+    "prefix": 7,
+    "train": 12,
+    "energy": 2,
+    "collect_table": 10,
+    "decide_claims": 1,
+    "write_report": 1,
+}
+UNTRAINED = {"prepare_data": 0, "prefix": 0, "train": 0}
+
+
+def _appended(text: str) -> Callable[[str], str]:
+    return lambda source: f"{source}\n{text}\n"
+
+
+def _replaced(old: str, new: str) -> Callable[[str], str]:
+    def change(source: str) -> str:
+        assert old in source
+        return source.replace(old, new, 1)
+
+    return change
+
+
+#: What is changed, and the jobs that it asks for, each with the number of its rules.
+CHANGES: dict[str, tuple[dict[str, Callable[[str], str]], dict[str, int]]] = {
+    "comment, docstring, module and entry that nothing uses": (
+        {
+            f"{PACKAGE}/training/loop.py": _appended("# another word"),
+            f"{PACKAGE}/config.py": _replaced('"""', '"""Truly: '),
+            f"{PACKAGE}/curvature/trace.py": _appended("TRACE = 1"),
+            f"{PACKAGE}/curvature/__init__.py": _appended(
+                "from sharpflat.curvature.trace import TRACE"
+            ),
+            f"{PACKAGE}/tasks/registry.py": _appended(
+                'DATASETS["more"] = DATASETS["digits"]\nMODELS["more"] = MODELS["mlp"]\n'
+                'LOSSES["more"] = LOSSES["mse"]'
+            ),
+            f"{PACKAGE}/__init__.py": _replaced("__version__ =", "__version__ = '9' +"),
+        },
+        {},
+    ),
+    "training": (
+        {f"{PACKAGE}/training/loop.py": _appended("MORE = 1")},
+        TRAINED | {"prepare_data": 0, "measure_eigensolvers": 0},
+    ),
+    "configuration": (
+        {f"{PACKAGE}/config.py": _appended("MORE = 1")},
+        TRAINED | {"prepare_data": 0},
+    ),
+    "settings": (
+        {f"{PACKAGE}/settings.py": _appended("MORE = 1")},
+        TRAINED | {"prepare_data": 0},
+    ),
+    "an entry, and a model": (
+        {
+            f"{PACKAGE}/tasks/registry.py": _replaced("(0.1307,)", "(0.1308,)"),
+            f"{PACKAGE}/tasks/models/cnn.py": _appended("MORE = 1"),
+        },
+        {"prepare_data": 1, "prefix": 5, "train": 10, "energy": 2, "measure_eigensolvers": 1},
+    ),
+    "how the energy is measured": (
+        {f"{PACKAGE}/curvature/energy.py": _appended("MORE = 1")},
+        {
+            "prepare_data": 0,
+            "prefix": 0,
+            "train": 0,
+            "energy": 2,
+            "collect_table": 1,
+            "measure_eigensolvers": 0,
+        },
+    ),
+    "torch in the lock": (
+        {"envs/requirements.lock": _replaced("torch==2", "torch==3")},
+        TRAINED | {"prepare_data": 0, "measure_eigensolvers": 1},
+    ),
+    "torch as it is installed": (
+        {"src/torch-9.egg-info": _appended("Name: torch\nVersion: 9")},
+        TRAINED | {"prepare_data": 0, "measure_eigensolvers": 1},
+    ),
+    "benchmarks": (
+        {f"{PACKAGE}/benchmarks/memory_child.py": _appended("MORE = 1")},
+        {
+            "prepare_data": 0,
+            "prefix": 0,
+            "train": 0,
+            "energy": 0,
+            "measure_eigensolvers": 1,
+            "draw_eigensolver_cost": 1,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_result_depends_on_makes_it_anew_and_nothing_else_does(
+    finished: Path, change: str
+) -> None:
+    """In one go: the first dry run after a change knows everything that is stale."""
+    files, expected = CHANGES[change]
+    before = {name: (finished / name).read_text() for name in files if (finished / name).exists()}
+    for name, changed in files.items():
+        (finished / name).parent.mkdir(exist_ok=True)
+        (finished / name).write_text(changed(before.get(name, "")).lstrip())
+    try:
+        output = snakemake(finished, *EVERYTHING, "--dry-run")
+    finally:
+        for name in files:
+            (finished / name).unlink()
+            if name in before:
+                (finished / name).write_text(before[name])
+    if not expected:
+        assert "Nothing to be done" in output
+        return
+    jobs = jobs_of(output)
+    assert {stage: jobs.get(stage, 0) for stage in expected} == expected
