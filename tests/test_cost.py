@@ -25,10 +25,12 @@ def config() -> Config:
 def rates(config: Config, tmp_path: Path) -> Path:
     """Finished runs: 30 products a record, and beyond them 2 a step for Bulk-SGD, 5 for others.
 
-    As many over all samples, and half as many again over a tenth of them for other than SGD.
+    With cross-entropy three times as many a step. As many over all samples, and half as many again
+    over a tenth of them for other than SGD.
     """
     for run in all_runs(config):
         step = 0 if run.dom_weight == run.bulk_weight == 1 else 2 if run.dom_weight == 0 else 5
+        step *= 3 if run.prefix.loss == "cross_entropy" else 1
         products = 30 * (1 + run.steps // run.eigen_every) + step * run.steps
         folder = tmp_path / "runs" / run.id
         folder.mkdir(parents=True)
@@ -55,7 +57,8 @@ def test_hours_are_steps_times_what_a_step_takes(
     expected = 0.0
     for cell in config.figures["dom_bulk"].cells:
         before, after = cell.before.switch_max_steps, cell.after.steps
-        for steps, products in ((before, 0), (after, 0), (after, 2), (after, 5)):
+        bulk, dominant = (6, 15) if cell.before.loss == "cross_entropy" else (2, 5)
+        for steps, products in ((before, 0), (after, 0), (after, bulk), (after, dominant)):
             expected += steps * (1.0 + 10.0 * products) + steps / cell.before.record_every * 50.0
             expected += steps / cell.before.eigen_every * 30 * 10.0
     assert first.hours == pytest.approx(seeds * expected / 3600)
@@ -83,7 +86,8 @@ def test_times_are_those_of_the_tiers_own_models(config: Config, rates: Path) ->
 def test_without_a_finished_run_there_is_nothing_to_learn_from(
     config: Config, tmp_path: Path
 ) -> None:
-    with pytest.raises(UnknownRateError, match=f"no finished run of mlp with sgd .*{tmp_path}"):
+    refusal = f"no finished run of mlp on .* with sgd .*{tmp_path}"
+    with pytest.raises(UnknownRateError, match=refusal):
         next(iter(estimate(config, tmp_path, device=CPU)))
 
 

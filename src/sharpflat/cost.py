@@ -27,6 +27,9 @@ TRIALS = 8
 #: Timed repeats of a step and of a product, after one that is not timed.
 REPEATS = 3
 
+#: Model, loss and what the steps follow.
+Kind = tuple[str, str, str]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
@@ -75,9 +78,9 @@ def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[F
     A run takes ``steps · (step + products a step · product) + records · full gradient +
     records of the eigenspace · products a record · product``. Steps, products and gradients are
     timed here at the tier's own sizes, on random inputs. The products are those of the finished
-    runs of the same kind of model and method under ``rates``, with those over fewer samples counted
-    by their share; they fall with the learning rate. A search for the edge of stability is taken to
-    try as many learning rates as those that are finished did, else :data:`TRIALS`.
+    runs of the same kind of model, loss and method under ``rates``, with those over fewer samples
+    counted by their share; they fall with the learning rate. A search for the edge of stability is
+    taken to try as many learning rates as those that are finished did, else :data:`TRIALS`.
 
     Args:
         config: The tier.
@@ -118,29 +121,30 @@ def count_runs(config: Config) -> tuple[int, int]:
     return len(all_runs(config)) + len(all_edges(config)), len(all_prefixes(config))
 
 
-def _known_products(rates: Path) -> dict[tuple[str, str], Products]:
-    """Products that the finished runs under a folder spent, medians by model and method.
+def _known_products(rates: Path) -> dict[Kind, Products]:
+    """Products that the finished runs under a folder spent, medians by model, loss and method.
 
     SGD spends all of its at records of the eigenspace; what other methods spend beyond as many at
     theirs, they spend on steps.
     """
-    spent: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+    spent: dict[Kind, list[tuple[float, float, float]]] = {}
     for path in sorted(rates.glob("runs/*/summary.json")):
         summary = json.loads(path.read_text())
         steps, record = summary["last_step"] - summary["switch_step"], summary["record"]
         # A run that diverged at once says nothing, and an older one not how often it recorded.
         if steps == 0 or "eigen_every" not in record:
             continue
-        kind = (record["prefix"]["model"], _method(record["dom_weight"], record["bulk_weight"]))
+        prefix, method = record["prefix"], _method(record["dom_weight"], record["bulk_weight"])
+        kind = (prefix["model"], prefix["loss"], method)
         products = summary.get("equivalent_matvecs", summary["num_matvecs"])
         spent.setdefault(kind, []).append((products, steps, 1 + steps // record["eigen_every"]))
     found = {}
-    for (model, method), runs in spent.items():
-        sgd = spent.get((model, "sgd"), [])
+    for (model, loss, method), runs in spent.items():
+        sgd = spent.get((model, loss, "sgd"), [])
         a_record = median(products / records for products, _, records in sgd) if sgd else 0.0
         beyond = [max(products - a_record * n, 0.0) / steps for products, steps, n in runs]
         a_step = 0.0 if method == "sgd" else median(beyond)
-        found[model, method] = Products(record=a_record, step=a_step)
+        found[model, loss, method] = Products(record=a_record, step=a_step)
     return found
 
 
@@ -155,7 +159,7 @@ def _seconds(
     record: PrefixRecord | RunRecord,
     settings: PrefixRecord,
     times: Times,
-    known: dict[tuple[str, str], Products],
+    known: dict[Kind, Products],
     rates: Path,
 ) -> float:
     # A prefix that waits for alignment may end earlier.
@@ -163,12 +167,14 @@ def _seconds(
         steps, method = record.steps, _method(record.dom_weight, record.bulk_weight)
     else:
         steps, method = record.switch_max_steps, "sgd"
-    if (settings.model, method) not in known:
+    kind = (settings.model, settings.loss, method)
+    if kind not in known:
         raise UnknownRateError(
-            f"no finished run of {settings.model} with {method} steps under {rates}, from which to "
-            "take its products a step: name a folder of results that has one"
+            f"no finished run of {settings.model} on {settings.loss} with {method} steps under "
+            f"{rates}, from which to take its products a step: name a folder of results that has "
+            "one"
         )
-    products = known[settings.model, method]
+    products = known[kind]
     matvecs = steps * products.step + steps / settings.eigen_every * products.record
     gradients = steps / settings.record_every
     return steps * times.step + matvecs * times.product + gradients * times.full_gradient

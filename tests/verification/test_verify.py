@@ -5,79 +5,26 @@ import csv
 import json
 import lzma
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from archives import forge
 
 from sharpflat import layout, seals
-from sharpflat.archive import FILES, SEAL
+from sharpflat.archive import SEAL
 from sharpflat.cli import main
 from sharpflat.config import read_tier
-from sharpflat.plan import all_prefixes, all_runs
+from sharpflat.plan import all_prefixes
 from sharpflat.records import RunRecord
-from sharpflat.verification.verify import Committed, committed_results, verify
+from sharpflat.verification.stretches import Committed, committed_results
+from sharpflat.verification.verify import verify
 
 ROOT = Path(__file__).parents[2]
 TASK, LOSS = "cancer_mlp", "mse"
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
-    """A checkout in which a prefix and a Bulk-SGD run are committed, without a checkpoint."""
-    checkout = tmp_path_factory.mktemp("checkout")
-    (checkout / "workflow").symlink_to(ROOT / "workflow")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(checkout)
-        figure = {"figures": {"dom_bulk": {"tasks": [TASK], "losses": [LOSS]}}}
-        config = read_tier("smoke", ROOT, figure)
-        resolved = layout.resolved_config("smoke")
-        resolved.parent.mkdir(parents=True)
-        resolved.write_text(json.dumps(config.raw))
-        (run,) = (
-            record
-            for record in all_runs(config)
-            if record.prefix.task == TASK
-            and record.prefix.seed == 0
-            and (record.dom_weight, record.bulk_weight) == (0, 1)
-        )
-        main(["data", run.prefix.dataset, str(layout.dataset(run.prefix.dataset))])
-        main(["prefix", str(resolved), run.prefix.id])
-        main(["train", str(resolved), run.id])
-        (layout.prefix("smoke", run.prefix.id) / "checkpoint.pt").unlink()
-    return checkout, run
-
-
-@pytest.fixture
-def committed(
-    trained: tuple[Path, RunRecord], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[RunRecord]:
-    """The run; what a test alters is put back."""
-    checkout, run = trained
-    monkeypatch.chdir(checkout)
-    before = {path: path.read_bytes() for path in checkout.glob("results/smoke/*/*/*")}
-    threads = torch.get_num_threads()
-    yield run
-    torch.set_num_threads(threads)
-    for name in (*FILES, SEAL):
-        (layout.results("smoke") / name).unlink(missing_ok=True)
-    for path, content in before.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-
 def _verify(*options: str) -> None:
     main(["verify", "--tier", "smoke", "--configfile", "figure.yaml", "--seed", "1", *options])
-
-
-@pytest.fixture(autouse=True)
-def figure(committed: RunRecord) -> None:
-    """The configuration that the runs are of."""
-    Path("figure.yaml").write_text(
-        json.dumps({"figures": {"dom_bulk": {"tasks": [TASK], "losses": [LOSS]}}})
-    )
 
 
 def _refusal(capsys: pytest.CaptureFixture) -> tuple[str, str]:
@@ -107,7 +54,7 @@ def test_what_was_trained_here_agrees_in_every_digit(
 ) -> None:
     _verify("--minutes", "1")
     head, prefix, run, count = capsys.readouterr().out.splitlines()
-    assert "seed 1: 2 prefixes and runs, 0 stale" in head
+    assert "seed 1: 2 results, 0 stale" in head
     assert prefix.startswith(f"same: {committed.prefix.id}, steps 0 to 50: ")
     assert run.startswith(f"same: {committed.id}, steps 50 to 70: ")
     assert "agree in every digit" in prefix
@@ -212,7 +159,7 @@ def test_what_is_left_out_spends_nothing_and_the_next_is_drawn(committed: RunRec
     path = layout.dataset(other.dataset)
     main(["data", other.dataset, str(path)])
     summary = own[committed.prefix].summary | {"data": "0" * 64}
-    foreign = Committed(folder=Path("nowhere"), summary=summary, fresh=True)
+    foreign = Committed(folder=Path("nowhere"), summary=summary, code=summary["code"])
 
     def texts(found: dict, seed: int) -> list[str]:
         verdicts = verify(config, found, seed=seed, minutes=1e-9, data_of=layout.dataset)

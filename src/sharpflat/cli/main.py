@@ -11,6 +11,7 @@ import errno
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,15 +115,23 @@ def _parser() -> argparse.ArgumentParser:
     status = _tier(commands, "status", "what of a tier is there, stale, missing, damaged")
     status.set_defaults(command=tiers.show_status)
 
-    verify = _tier(commands, "verify", "train stretches of committed runs again, and compare")
-    verify.add_argument(
-        "--minutes", type=tiers.minutes, default=3.0, help="for training; default 3"
-    )
-    verify.add_argument(
-        "--seed", type=int, help="decides which are drawn; default: another each time"
-    )
-    verify.add_argument("--mirror", type=Path, help="folder with the canonical files; no download")
-    verify.set_defaults(command=lambda options: tiers.verify_tier(options, _execute))
+    for name, what, command_of_tier, usual_minutes in (
+        ("verify", "train stretches of committed results again", tiers.verify_tier, 3.0),
+        ("renew", "keep stale results that today's code makes again", tiers.renew_tier, 30.0),
+    ):
+        again = _tier(commands, name, what)
+        again.add_argument(
+            "--minutes",
+            type=tiers.minutes,
+            default=usual_minutes,
+            help=f"for training; default {usual_minutes:g}",
+        )
+        drawn = "decides which are drawn; default: another each time"
+        again.add_argument("--seed", type=int, help=drawn)
+        again.add_argument(
+            "--mirror", type=Path, help="folder with the canonical files; no download"
+        )
+        again.set_defaults(command=partial(command_of_tier, execute=_execute))
 
     pack = _tier(commands, "pack", "put a tier's results into the archive that is committed")
     pack.set_defaults(command=tiers.pack_tier)

@@ -8,14 +8,18 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sharpflat import layout
 from sharpflat.archive import KINDS, has_archive, pack, unpack
 from sharpflat.cli.shared import prepare_torch, tier_of
+from sharpflat.config import Config
 from sharpflat.files import write_whole
+
+if TYPE_CHECKING:
+    from sharpflat.verification.stretches import Committed, Record, Verdict
 
 
 def estimate_cost(options: argparse.Namespace) -> None:
@@ -108,7 +112,7 @@ def minutes(text: str) -> float:
 
 
 def verify_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]) -> None:
-    """Train stretches of committed runs again, and say how far apart the numbers are.
+    """Train stretches of committed results again, and say how far apart the numbers are.
 
     Args:
         options: Of the command.
@@ -117,14 +121,74 @@ def verify_tier(options: argparse.Namespace, execute: Callable[[list[str]], None
     Raises:
         RuntimeError: A stretch differs by more than rounding.
     """
-    from sharpflat.verification.verify import committed_results, verify
+    from sharpflat.verification.stretches import committed_results
 
     config = tier_of(options)
     _restore(layout.results(config.name))
     committed = committed_results(config)
-    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     stale = sum(not found.fresh for found in committed.values())
-    print(f"{config.name} tier, seed {seed}: {len(committed)} prefixes and runs, {stale} stale")
+    seed = _seed(options)
+    print(f"{config.name} tier, seed {seed}: {len(committed)} results, {stale} stale")
+    verdicts = _verdicts(config, committed, seed, options, execute)
+    if stale:
+        print(
+            f"{stale} of {len(committed)} committed results are stale: made by other code than "
+            f"today's, or with another torch; `snakemake --config tier={config.tier}` makes them "
+            f"again, and `sharpflat renew --tier {config.tier}` keeps those whose numbers are the "
+            "same"
+        )
+    if differing := sum(verdict.differs for verdict in verdicts):
+        raise RuntimeError(
+            f"{differing} of {len(verdicts)} stretches differ from what is committed"
+        )
+
+
+def renew_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]) -> None:
+    """Keep the stale results whose numbers today's code makes again, digit for digit.
+
+    Args:
+        options: Of the command.
+        execute: Runs one command of this package.
+
+    Raises:
+        ValueError: A stretch is not the same in every digit.
+    """
+    from sharpflat.verification.renewal import one_of_each_setting, renew
+    from sharpflat.verification.stretches import committed_results
+
+    config = tier_of(options)
+    _restore(layout.results(config.name))
+    committed = committed_results(config)
+    seed = _seed(options)
+    stale = sum(not found.fresh for found in committed.values())
+    chosen = one_of_each_setting(committed, seed=seed)
+    print(f"{config.name} tier, seed {seed}: {stale} stale results, {len(chosen)} stretches")
+    if not stale:
+        return
+    verdicts = _verdicts(config, chosen, seed, options, execute)
+    renewed = renew(committed, verdicts, seed=seed)
+    left = stale - len(renewed)
+    print(
+        f"{len(renewed)} results are today's, too"
+        + (
+            f"; {left} are still stale, as no whole stretch of their setting was compared"
+            if left
+            else ""
+        )
+        + f"; put them into the archive by `sharpflat pack --tier {config.tier}`"
+    )
+
+
+def _verdicts(
+    config: Config,
+    committed: Mapping[Record, Committed],
+    seed: int,
+    options: argparse.Namespace,
+    execute: Callable[[list[str]], None],
+) -> list[Verdict]:
+    """Of stretches that are drawn and trained again, each said as soon as it is known."""
+    from sharpflat.verification.verify import verify
+
     logging.getLogger("sharpflat.training").setLevel(logging.WARNING)
 
     def data_of(dataset: str) -> Path:
@@ -134,21 +198,19 @@ def verify_tier(options: argparse.Namespace, execute: Callable[[list[str]], None
             execute(["data", dataset, str(path), *mirror])
         return path
 
-    began, differing, count = time.perf_counter(), 0, 0
-    for count, verdict in enumerate(  # noqa: B007
-        verify(config, committed, seed=seed, minutes=options.minutes, data_of=data_of), start=1
-    ):
-        differing += verdict.differs
+    began, verdicts = time.perf_counter(), []
+    for verdict in verify(config, committed, seed=seed, minutes=options.minutes, data_of=data_of):
+        verdicts.append(verdict)
         print(verdict.text, flush=True)
-    print(f"{count} stretches in {time.perf_counter() - began:.0f} s, {differing} of them differ")
-    if stale:
-        print(
-            f"{stale} of {len(committed)} committed results are stale: made by other code than "
-            f"today's, or with another torch; `snakemake --config tier={config.tier}` makes them "
-            "again"
-        )
-    if differing:
-        raise RuntimeError(f"{differing} of {count} stretches differ from what is committed")
+    differing = sum(verdict.differs for verdict in verdicts)
+    took = time.perf_counter() - began
+    print(f"{len(verdicts)} stretches in {took:.0f} s, {differing} of them differ")
+    return verdicts
+
+
+def _seed(options: argparse.Namespace) -> int:
+    """The one that was given, or another each time."""
+    return random.SystemRandom().randrange(10**6) if options.seed is None else int(options.seed)
 
 
 def run_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]) -> None:

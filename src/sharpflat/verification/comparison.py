@@ -30,7 +30,15 @@ PATH = (
     "preconditioned_converged",
     "num_matvecs",
 )
-LOSSES = ("batch_loss", "train_loss", "test_loss", "test_accuracy")
+LOSSES = (
+    "batch_loss",
+    "train_loss",
+    "test_loss",
+    "test_accuracy",
+    "start_train_loss",
+    "final_train_loss",
+    "highest_train_loss",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +119,11 @@ class Comparison:
         return end[-1] if len(end) > 1 else math.inf
 
 
-def read_rows(path: Path) -> dict[int, dict[str, str]]:
-    """A trajectory as it is written, without its empty cells."""
+def read_rows(path: Path, *, by: str = "step") -> dict[int, dict[str, str]]:
+    """A trajectory as it is written, or a search by its trials, without the empty cells."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {int(row["step"]): {name: text for name, text in row.items() if text} for row in rows}
+    return {int(row[by]): {name: text for name, text in row.items() if text} for row in rows}
 
 
 def compare(committed: Rows, retrained: Rows) -> Comparison:
@@ -135,12 +143,11 @@ def compare(committed: Rows, retrained: Rows) -> Comparison:
             differences.append(_difference(step, "step", *texts, size=math.inf))
             continue
         for column in there.keys() & here.keys() - {"step"}:
-            if column == "num_matvecs" and "alignment" not in there:
+            if column == "num_matvecs" and "step" in there and "alignment" not in there:
                 continue
             numbers += 1
             if there[column] != here[column]:
-                size = abs(float(there[column]) - float(here[column])) / _scale(column, here)
-                size = math.inf if math.isnan(size) else size
+                size = _apart(column, there, here)
                 differences.append(
                     _difference(step, column, there[column], here[column], size=size)
                 )
@@ -152,6 +159,14 @@ def _difference(
     step: int, column: str, committed: str, retrained: str, *, size: float
 ) -> Difference:
     return Difference(step=step, column=column, committed=committed, retrained=retrained, size=size)
+
+
+def _apart(column: str, there: Mapping[str, str], here: Mapping[str, str]) -> float:
+    """How far, as a share of the number's scale; words, as a trial's stability, by infinity."""
+    if column == "stability":
+        return math.inf
+    size = abs(float(there[column]) - float(here[column])) / _scale(column, here)
+    return math.inf if math.isnan(size) else size
 
 
 def _scale(column: str, row: Mapping[str, str]) -> float:

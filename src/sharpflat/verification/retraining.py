@@ -1,4 +1,4 @@
-"""Trains a stretch again: a prefix without measuring, and a run's first steps as training does."""
+"""Trains a stretch again: a prefix without measuring, and a run's or a search's first steps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from sharpflat.optim import ProjectedOptimizer
-from sharpflat.records import PrefixRecord, RunRecord
+from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.training.checkpoints import write_checkpoint
+from sharpflat.training.edge import find_edge
 from sharpflat.training.measure import measure_losses
 from sharpflat.training.optimizers import base_optimizers, reevaluates
 from sharpflat.training.recorder import Trajectory
@@ -105,6 +106,19 @@ def retrain_run(
     """Train the first steps of a run, the solve at its switch among them, as the whole run was."""
     train_run(
         replace(record, steps=steps),
+        data=data,
+        prefix_folder=prefix_folder,
+        folder=folder,
+        device=device,
+    )
+
+
+def retrain_edge(
+    record: EdgeRecord, *, data: Path, prefix_folder: Path, folder: Path, device: torch.device
+) -> None:
+    """Take the first trial of a search, as the whole search did."""
+    find_edge(
+        replace(record, most_trials=1),
         data=data,
         prefix_folder=prefix_folder,
         folder=folder,

@@ -1,0 +1,95 @@
+"""Keeps stale results whose numbers today's code makes again, digit for digit.
+
+A result is stale once the code that made it changes, whatever the change. Most changes alter no
+number: a check, a message, a faster way to the same bytes. To train everything again would show it
+and cost what the tier costs; a stretch of one seed of every setting costs minutes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import replace
+
+from sharpflat import seals
+from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
+from sharpflat.training.recorder import write_json
+from sharpflat.training.train import SUMMARY
+from sharpflat.verification.stretches import Committed, Record, Verdict
+
+
+def one_of_each_setting(
+    committed: Mapping[Record, Committed], *, seed: int
+) -> dict[Record, Committed]:
+    """Of the stale results, with their prefixes, one drawn of those that differ in seed alone.
+
+    Settings of one task share the seed that is drawn for it where they can, and with it a prefix.
+    """
+    draw = random.Random(seed)
+    stale = [record for record, found in committed.items() if not found.fresh]
+    order = sorted({_prefix(record).seed for record in stale})
+    draw.shuffle(order)
+    chosen: dict[Hashable, Record] = {}
+    for record in sorted(stale, key=lambda record: order.index(_prefix(record).seed)):
+        chosen.setdefault(_setting(record, committed[record]), record)
+    wanted = {*chosen.values(), *map(_prefix, chosen.values())}
+    return {record: found for record, found in committed.items() if record in wanted}
+
+
+def renew(
+    committed: Mapping[Record, Committed], verdicts: Collection[Verdict], *, seed: int
+) -> list[Record]:
+    """Write into stale results that today's code makes them, where stretches show it.
+
+    A result counts as today's where the stretch of a result of its setting agrees in every digit,
+    its prefix's too. Its summary then names today's code, and in ``renewed`` the code that trained
+    it, how many stretches were compared, and the seed that drew them.
+
+    Args:
+        committed: A tier's results, the stale among them.
+        verdicts: Of the stretches of :func:`one_of_each_setting`, trained again by today's code.
+        seed: That drew them.
+
+    Returns:
+        What was renewed.
+
+    Raises:
+        ValueError: A stretch does not agree in every digit: nothing is renewed.
+        DamagedResultError: A result is not what was sealed.
+    """
+    if other := [verdict for verdict in verdicts if verdict.rounded]:
+        raise ValueError(
+            f"nothing is renewed: {len(other)} of {len(verdicts)} stretches are not the same in "
+            f"every digit, the first: {other[0].text}"
+        )
+    same = [verdict.same for verdict in verdicts if verdict.same is not None]
+    agreed = {_setting(record, committed[record]) for record in same}
+    renewed = []
+    for record, found in committed.items():
+        parts = {record, _prefix(record)} & committed.keys()
+        if found.fresh or not agreed.issuperset(_setting(part, committed[part]) for part in parts):
+            continue
+        seal = seals.EDGE if isinstance(record, EdgeRecord) else seals.TRAINED
+        seals.check_seal(found.folder, seal)
+        older = {"code": found.summary["code"], "stretches": len(same), "seed": seed}
+        renewals = [*found.summary.get("renewed", []), older]
+        summary = {**found.summary, "code": found.code, "renewed": renewals}
+        write_json(found.folder / SUMMARY, summary)
+        seals.seal(found.folder, seal)
+        renewed.append(record)
+    return renewed
+
+
+def _setting(record: Record, found: Committed) -> Hashable:
+    """A record without its seed, and the code that made it."""
+    code = found.summary["code"]
+    if isinstance(record, PrefixRecord):
+        return replace(record, seed=0), code
+    prefix = replace(record.prefix, seed=0)
+    if isinstance(record, RunRecord):
+        return replace(record, prefix=prefix), code
+    return replace(record, start=replace(record.start, prefix=prefix)), code
+
+
+def _prefix(record: Record) -> PrefixRecord:
+    return record if isinstance(record, PrefixRecord) else record.prefix

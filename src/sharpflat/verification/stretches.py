@@ -1,0 +1,255 @@
+"""Stretches of a tier's committed results, each trained again and judged."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sharpflat import layout, seals
+from sharpflat.config import Config
+from sharpflat.plan import all_edges, all_prefixes, all_runs
+from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
+from sharpflat.sources import edge_code_hash, training_code_hash
+from sharpflat.training.edge import EDGE
+from sharpflat.training.numerics import set_up
+from sharpflat.training.provenance import provenance
+from sharpflat.training.train import SUMMARY, TRAJECTORY
+from sharpflat.verification.comparison import (
+    CURVATURE_BAND,
+    LOSS_BAND,
+    Comparison,
+    Rows,
+    compare,
+    read_rows,
+)
+from sharpflat.verification.retraining import retrain_edge, retrain_prefix, retrain_run
+
+#: Records of a run that are trained again after the one at its switch, where time allows.
+RECORDS_AFTER_SWITCH = 4
+#: Records of a prefix, besides the first and the last, whose losses over all samples are compared.
+LOSSES_BETWEEN = 3
+#: An average that a run goes on with from the digits that are written of it, not from all of them.
+#: After the switch it decides nothing.
+RESTARTED = "alignment_ema"
+
+Branch = RunRecord | EdgeRecord
+Record = PrefixRecord | Branch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Committed:
+    """A prefix, a run or a search for the edge that is committed.
+
+    Attributes:
+        folder: Where it lies.
+        summary: Its summary.
+        code: Today's hash of the code that it depends on.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    code: str
+
+    @property
+    def fresh(self) -> bool:
+        """Whether today's code and torch made it."""
+        return bool(self.summary["code"] == self.code)
+
+    def rows(self) -> dict[int, dict[str, str]]:
+        """Its trajectory; of a search, its trials.
+
+        Raises:
+            DamagedResultError: It is not what was sealed.
+        """
+        if (self.folder / EDGE).exists():
+            seals.check_seal(self.folder, seals.EDGE)
+            return read_rows(self.folder / EDGE, by="trial")
+        seals.check_seal(self.folder, seals.TRAINED)
+        return read_rows(self.folder / TRAJECTORY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What came of a stretch.
+
+    Attributes:
+        text: In words, how far apart the numbers are.
+        differs: Whether by more than rounding.
+        rounded: Whether in any digit that tells of the code.
+        same: What was trained again over its whole stretch, to the same digits.
+    """
+
+    text: str
+    differs: bool = False
+    rounded: bool = False
+    same: Record | None = None
+
+
+def committed_results(config: Config) -> dict[Record, Committed]:
+    """What of a configuration's prefixes, runs and searches is finished in the tier's folders."""
+    tier = config.name
+    places: list[tuple[Record, Path]] = [
+        *((record, layout.prefix(tier, record.id)) for record in all_prefixes(config)),
+        *((record, layout.run(tier, record.id)) for record in all_runs(config)),
+        *((record, layout.edge(tier, record.id)) for record in all_edges(config)),
+    ]
+    found = {}
+    for record, folder in places:
+        if not (folder / SUMMARY).exists():
+            continue
+        summary = json.loads((folder / SUMMARY).read_text())
+        hashed = edge_code_hash if isinstance(record, EdgeRecord) else training_code_hash
+        prefix = record if isinstance(record, PrefixRecord) else record.prefix
+        if summary.get("id") == record.id:
+            found[record] = Committed(folder=folder, summary=summary, code=hashed(prefix))
+    return found
+
+
+def stretches(
+    committed: Mapping[Record, Committed],
+) -> list[tuple[PrefixRecord, Branch | None]]:
+    """Runs and searches with their prefixes, and the prefixes that neither is committed of."""
+    finished = {
+        record
+        for record, found in committed.items()
+        if isinstance(record, PrefixRecord) and found.summary["status"] == "finished"
+    }
+    branches = [record for record in committed if not isinstance(record, PrefixRecord)]
+    found: list[tuple[PrefixRecord, Branch | None]] = [
+        (branch.prefix, branch) for branch in branches if branch.prefix in finished
+    ]
+    alone = finished - {branch.prefix for branch in branches}
+    return found + [(prefix, None) for prefix in sorted(alone, key=lambda record: record.id)]
+
+
+def prefix_again(
+    record: PrefixRecord,
+    committed: Committed,
+    *,
+    data: Path,
+    folder: Path,
+    seconds: float,
+    draw: random.Random,
+) -> tuple[bool, Verdict]:
+    """Train a prefix again without its measurements, into a folder, until the time is spent.
+
+    Returns:
+        Whether the switch is reached, and the verdict.
+    """
+    rows, switch = committed.rows(), int(committed.summary["switch_step"])
+    between = sorted(rows)[1:-1]
+    reached = retrain_prefix(
+        record,
+        data=data,
+        folder=folder,
+        device=_numerics(committed),
+        switch_step=switch,
+        alignment_ema=float(rows[max(rows)]["alignment_ema"]),
+        losses_at=draw.sample(between, min(LOSSES_BETWEEN, len(between))),
+        seconds=seconds,
+    )
+    retrained = read_rows(folder / TRAJECTORY)
+    what = f"{record.id}, steps 0 to {max(retrained)}"
+    if not reached:
+        what += f" of {switch}, when the time was spent"
+    comparison = compare(rows, retrained)
+    return reached, _verdict(record, what, committed, comparison, whole=reached)
+
+
+def branch_again(
+    record: Branch, committed: Committed, *, data: Path, prefix_folder: Path, seconds: float
+) -> Verdict:
+    """Train a run's first records again, or a search's first trial, as far as the time allows."""
+    rows, switch = committed.rows(), int(committed.summary["switch_step"])
+    if isinstance(record, EdgeRecord):
+        rows = {trial: row for trial, row in rows.items() if trial == 1}
+    last = _last_in(seconds, rows, committed.summary)
+    if last is None:
+        what = "first trial" if isinstance(record, EdgeRecord) else "solve at the switch"
+        return Verdict(text=f"left out: {record.id}, whose {what} was to exceed the time")
+    device = _numerics(committed)
+    with tempfile.TemporaryDirectory() as name:
+        folder, start = Path(name), {"data": data, "prefix_folder": prefix_folder}
+        if isinstance(record, EdgeRecord):
+            retrain_edge(record, **start, folder=folder, device=device)
+            retrained, what = read_rows(folder / EDGE, by="trial"), "trial 1"
+        else:
+            retrain_run(record, **start, folder=folder, device=device, steps=last - switch)
+            retrained, what = read_rows(folder / TRAJECTORY), f"steps {switch} to {last}"
+    whole = last == sorted(rows)[: RECORDS_AFTER_SWITCH + 1][-1]
+    what = f"{record.id}, {what}"
+    return _verdict(record, what, committed, compare(rows, retrained), whole=whole)
+
+
+def _last_in(seconds: float, rows: Rows, summary: Mapping[str, Any]) -> int | None:
+    """Last of the first records that are foreseen to fit, by the products up to each."""
+    rate = summary["seconds"] / max(summary["num_matvecs"], 1)
+    fit = [
+        step
+        for step in sorted(rows)[: RECORDS_AFTER_SWITCH + 1]
+        if "num_matvecs" in rows[step] and float(rows[step]["num_matvecs"]) * rate <= seconds
+    ]
+    return max(fit, default=None)
+
+
+def _numerics(committed: Committed) -> torch.device:
+    """Torch set up as it was for a result, as far as this machine can."""
+    summary = committed.summary
+    return set_up(
+        device="cpu" if summary["device"] == "cpu" else "auto",
+        threads=summary["threads"],
+        tf32=summary["tf32"],
+        deterministic=summary["deterministic_algorithms"],
+    )
+
+
+def _verdict(
+    record: Record, what: str, committed: Committed, comparison: Comparison, *, whole: bool
+) -> Verdict:
+    there, here = _kind(committed.summary), _kind(provenance(_numerics(committed)))
+    # A trial is one record, in which processors of one name that round differently cannot be seen.
+    one = isinstance(record, EdgeRecord)
+    altered = comparison.altered(same_kind=there == here and not one)
+    counted = f"{comparison.numbers} numbers in {len(comparison.steps)} records"
+    differing = altered or comparison.differences
+    farthest = max(differing, key=lambda found: found.size, default=None)
+    if farthest is None:
+        text = f"same: {what}: {counted} agree in every digit"
+    elif altered:
+        text = f"DIFFERS: {what}: {len(altered)} of {counted}; first {altered[0]}"
+        text += "" if farthest is altered[0] else f"; farthest {farthest}"
+    elif farthest.rounded:
+        text = f"same: {what}: {counted} agree within rounding; farthest {farthest}"
+    else:
+        text = (
+            f"close: {what}: {counted} agree within the band of another kind of machine, "
+            f"{LOSS_BAND:.0%} of a loss, {CURVATURE_BAND:.0%} of gradients and eigenspace; "
+            f"farthest {farthest}"
+        )
+    text += f" (made on {there}{', as here' if there == here else f'; here: {here}'})"
+    if not committed.fresh:
+        text += " [STALE: made by other code than today's, or with another torch]"
+    rounded = any(found.column != RESTARTED for found in comparison.differences)
+    return Verdict(
+        text=text,
+        differs=bool(altered),
+        rounded=rounded,
+        same=record if whole and not rounded else None,
+    )
+
+
+def _kind(found: Mapping[str, Any]) -> str:
+    """The kind of machine that a summary names, and what else decides how numbers are rounded."""
+    hardware = found["hardware"]
+    processor = hardware["accelerator"] or hardware["processor"]
+    threads = f"{found['threads']} thread{'s' if found['threads'] != 1 else ''}"
+    precision = ", TF32" if found["tf32"] else ""
+    torch_version = f"torch {found['versions']['torch']}"
+    return f"{hardware['platform']}, {processor}, {threads}, {torch_version}{precision}"

@@ -1,0 +1,91 @@
+"""Keeping stale results. Oracle: results that the test trained by today's code, and altered."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sharpflat import layout, seals
+from sharpflat.cli import main
+from sharpflat.records import RunRecord
+
+OLDER = "of last week"
+
+
+def _make_stale(folder: Path, **changes: object) -> None:
+    summary = json.loads((folder / "summary.json").read_text()) | {"code": OLDER} | changes
+    (folder / "summary.json").write_text(json.dumps(summary))
+    seals.seal(folder, seals.TRAINED)
+
+
+def _summary(folder: Path) -> dict:
+    seals.check_seal(folder, seals.TRAINED)
+    return json.loads((folder / "summary.json").read_text())
+
+
+def _folders(committed: RunRecord) -> tuple[Path, Path]:
+    return layout.prefix("smoke", committed.prefix.id), layout.run("smoke", committed.id)
+
+
+def _renew(minutes: str = "1") -> None:
+    options = ("--configfile", "figure.yaml", "--seed", "3", "--minutes", minutes)
+    main(["renew", "--tier", "smoke", *options])
+
+
+def test_a_stale_result_that_comes_out_the_same_is_todays(
+    committed: RunRecord, capsys: pytest.CaptureFixture
+) -> None:
+    folders = _folders(committed)
+    code = [_summary(folder)["code"] for folder in folders]
+    for folder in folders:
+        _make_stale(folder)
+    _renew()
+    printed = capsys.readouterr().out
+    assert "2 stale results, 2 stretches" in printed
+    assert "2 results are today's, too; put them" in printed
+    older = [{"code": OLDER, "stretches": 2, "seed": 3}]
+    found = [_summary(folder) for folder in folders]
+    assert [summary["code"] for summary in found] == code
+    assert [summary["renewed"] for summary in found] == [older, older]
+    _renew()
+    assert "0 stale results, 0 stretches" in capsys.readouterr().out
+    main(["status", "--tier", "smoke", "--configfile", "figure.yaml"])
+    printed = capsys.readouterr().out
+    assert "runs      1 there, 0 stale" in printed
+
+
+def test_one_digit_leaves_everything_stale(committed: RunRecord) -> None:
+    prefix, run = _folders(committed)
+    path = run / "trajectory.csv"
+    rows = path.read_text().splitlines()
+    cells = rows[2].split(",")
+    place = rows[0].split(",").index("train_loss")
+    cells[place] = cells[place][:-1] + ("1" if cells[place][-1] != "1" else "2")
+    path.write_text("\n".join([*rows[:2], ",".join(cells), *rows[3:]]) + "\n")
+    for folder in (prefix, run):
+        _make_stale(folder)
+    with pytest.raises(SystemExit, match=r"nothing is renewed: 1 of 2 stretches .* train_loss"):
+        _renew()
+    assert [_summary(folder)["code"] for folder in (prefix, run)] == [OLDER, OLDER]
+
+
+def test_what_was_not_trained_again_stays_stale(
+    committed: RunRecord, capsys: pytest.CaptureFixture
+) -> None:
+    """As when the time is spent before the switch."""
+    folders = _folders(committed)
+    for folder in folders:
+        _make_stale(folder)
+    _renew(minutes="1e-9")
+    assert "0 results are today's, too; 2 are still stale" in capsys.readouterr().out
+    assert [_summary(folder)["code"] for folder in folders] == [OLDER, OLDER]
+
+
+def test_a_fresh_prefix_does_not_vouch_for_another_codes_run(committed: RunRecord) -> None:
+    """Its stretch is compared for the run that branches there; itself it is left as it is."""
+    prefix, run = _folders(committed)
+    before = _summary(prefix)
+    _make_stale(run)
+    _renew()
+    assert _summary(prefix) == before
+    assert _summary(run)["renewed"][0]["code"] == OLDER
