@@ -10,7 +10,7 @@ import torch
 from sharpflat import cost
 from sharpflat.config import Config, read_tier
 from sharpflat.cost import Times, UnknownRateError, estimate
-from sharpflat.plan import all_edges, all_runs
+from sharpflat.plan import all_edges, all_runs, figure_runs
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -37,6 +37,7 @@ def rates(config: Config, tmp_path: Path) -> Path:
         summary = {
             "switch_step": 100,
             "last_step": 100 + run.steps,
+            "status": "finished",
             "num_matvecs": products - step * run.steps // 2,
             "equivalent_matvecs": products,
             "record": asdict(run),
@@ -107,3 +108,28 @@ def test_a_search_tries_as_many_learning_rates_as_finished_ones_did(
         assert costs["stability_edge"].runs == expected * len(searches)
         hours = expected * sum(edge.start.steps for edge in searches) / 3600
         assert costs["stability_edge"].hours == pytest.approx(hours)
+
+
+def test_the_nearest_learning_rate_and_where_it_diverges_count(
+    config: Config, rates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: finished runs with squared error, at a hundred times the rate, of three steps."""
+    times = Times(step=1.0, full_gradient=0.0, product=0.0)
+    monkeypatch.setattr(cost, "_time", lambda settings, device: times)
+    whole = next(iter(estimate(config, rates, device=CPU))).hours
+    summaries = list((rates / "runs").glob("*-mse-*/summary.json"))
+    for path in summaries:
+        summary = json.loads(path.read_text()) | {"last_step": 103, "status": "diverged"}
+        summary["record"]["learning_rate"] *= 100
+        copy = path.parents[1] / f"{path.parent.name}-fast"
+        copy.mkdir()
+        (copy / "summary.json").write_text(json.dumps(summary))
+    assert next(iter(estimate(config, rates, device=CPU))).hours == whole
+    for path in summaries:
+        path.unlink()
+    ended = next(iter(estimate(config, rates, device=CPU))).hours
+    runs = [run.record for run in figure_runs(config, config.figures["dom_bulk"])]
+    runs = [run for run in runs if run.prefix.loss == "mse"]
+    saved = sum(run.steps - 3 for run in runs)
+    saved += sum(prefix.switch_max_steps - 3 for prefix in {run.prefix for run in runs})
+    assert whole - ended == pytest.approx(saved / 3600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,15 +43,17 @@ class Times:
 
 @dataclass(frozen=True, kw_only=True)
 class Products:
-    """Full products that runs of one model and method spend.
+    """Full products that runs of one model, loss, method and learning rate spend.
 
     Attributes:
         record: For a record of the eigenspace.
         step: For tracking it through a step, beyond the records.
+        last_step: Step at which they diverge, where most of them do; infinite elsewhere.
     """
 
     record: float
     step: float
+    last_step: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +81,10 @@ def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[F
     A run takes ``steps · (step + products a step · product) + records · full gradient +
     records of the eigenspace · products a record · product``. Steps, products and gradients are
     timed here at the tier's own sizes, on random inputs. The products are those of the finished
-    runs of the same kind of model, loss and method under ``rates``, with those over fewer samples
-    counted by their share; they fall with the learning rate. A search for the edge of stability is
-    taken to try as many learning rates as those that are finished did, else :data:`TRIALS`.
+    runs of the same kind of model, loss and method under ``rates`` at the nearest learning rate,
+    with those over fewer samples counted by their share; where those diverged, a run ends as they
+    did. A search for the edge of stability is taken to try as many learning rates as those that are
+    finished did, else :data:`TRIALS`.
 
     Args:
         config: The tier.
@@ -121,13 +125,13 @@ def count_runs(config: Config) -> tuple[int, int]:
     return len(all_runs(config)) + len(all_edges(config)), len(all_prefixes(config))
 
 
-def _known_products(rates: Path) -> dict[Kind, Products]:
-    """Products that the finished runs under a folder spent, medians by model, loss and method.
+def _known_products(rates: Path) -> dict[Kind, dict[float, Products]]:
+    """Products that the finished runs under a folder spent, medians by kind and learning rate.
 
     SGD spends all of its at records of the eigenspace; what other methods spend beyond as many at
     theirs, they spend on steps.
     """
-    spent: dict[Kind, list[tuple[float, float, float]]] = {}
+    runs: dict[Kind, dict[float, list[tuple[float, float, float, bool]]]] = {}
     for path in sorted(rates.glob("runs/*/summary.json")):
         summary = json.loads(path.read_text())
         steps, record = summary["last_step"] - summary["switch_step"], summary["record"]
@@ -137,14 +141,21 @@ def _known_products(rates: Path) -> dict[Kind, Products]:
         prefix, method = record["prefix"], _method(record["dom_weight"], record["bulk_weight"])
         kind = (prefix["model"], prefix["loss"], method)
         products = summary.get("equivalent_matvecs", summary["num_matvecs"])
-        spent.setdefault(kind, []).append((products, steps, 1 + steps // record["eigen_every"]))
-    found = {}
-    for (model, loss, method), runs in spent.items():
-        sgd = spent.get((model, loss, "sgd"), [])
-        a_record = median(products / records for products, _, records in sgd) if sgd else 0.0
-        beyond = [max(products - a_record * n, 0.0) / steps for products, steps, n in runs]
-        a_step = 0.0 if method == "sgd" else median(beyond)
-        found[model, loss, method] = Products(record=a_record, step=a_step)
+        records, diverged = 1 + steps // record["eigen_every"], summary["status"] == "diverged"
+        spent = runs.setdefault(kind, {}).setdefault(record["learning_rate"], [])
+        spent.append((products, steps, records, diverged))
+    found: dict[Kind, dict[float, Products]] = {}
+    for (model, loss, method), by_rate in runs.items():
+        sgd = [run for spent in runs.get((model, loss, "sgd"), {}).values() for run in spent]
+        a_record = median(products / records for products, _, records, _ in sgd) if sgd else 0.0
+        for learning_rate, spent in by_rate.items():
+            beyond = [max(products - a_record * n, 0.0) / steps for products, steps, n, _ in spent]
+            ends = [steps if diverged else math.inf for _, steps, _, diverged in spent]
+            found.setdefault((model, loss, method), {})[learning_rate] = Products(
+                record=a_record,
+                step=0.0 if method == "sgd" else median(beyond),
+                last_step=median(ends),
+            )
     return found
 
 
@@ -159,14 +170,14 @@ def _seconds(
     record: PrefixRecord | RunRecord,
     settings: PrefixRecord,
     times: Times,
-    known: dict[Kind, Products],
+    known: dict[Kind, dict[float, Products]],
     rates: Path,
 ) -> float:
     # A prefix that waits for alignment may end earlier.
     if isinstance(record, RunRecord):
-        steps, method = record.steps, _method(record.dom_weight, record.bulk_weight)
+        steps, method = float(record.steps), _method(record.dom_weight, record.bulk_weight)
     else:
-        steps, method = record.switch_max_steps, "sgd"
+        steps, method = float(record.switch_max_steps), "sgd"
     kind = (settings.model, settings.loss, method)
     if kind not in known:
         raise UnknownRateError(
@@ -174,7 +185,9 @@ def _seconds(
             f"{rates}, from which to take its products a step: name a folder of results that has "
             "one"
         )
-    products = known[kind]
+    nearest = min(known[kind], key=lambda rate: abs(math.log(rate / settings.learning_rate)))
+    products = known[kind][nearest]
+    steps = min(steps, products.last_step)
     matvecs = steps * products.step + steps / settings.eigen_every * products.record
     gradients = steps / settings.record_every
     return steps * times.step + matvecs * times.product + gradients * times.full_gradient
