@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sharpflat import seals
+from sharpflat.analysis.finished import of_finished_seeds
 from sharpflat.config import Config
 from sharpflat.plan import FigureEdge, figure_edges
 
@@ -32,13 +33,17 @@ COLUMNS = (
 )
 
 
-def edge_table(config: Config, figure: str, results: Path) -> pd.DataFrame:
+def edge_table(
+    config: Config, figure: str, results: Path, *, finished: bool = False
+) -> pd.DataFrame:
     """Collect the trials of a figure's searches, in the order in which they were made.
 
     Args:
         config: The tier's configuration.
         figure: Name of a figure with a bisection.
         results: Folder of the tier's results.
+        finished: Leave out the seeds of a task and loss of which a search is not there. Default:
+            a missing search is an error.
 
     Returns:
         :data:`COLUMNS`. ``stability`` is the class of :func:`sharpflat.stability.classify` at
@@ -50,8 +55,11 @@ def edge_table(config: Config, figure: str, results: Path) -> pd.DataFrame:
     Raises:
         KeyError: The configuration has no such figure.
         DamagedResultError: A result is missing, or is not what was written.
+        ValueError: Nothing is finished.
     """
     edges = figure_edges(config, config.figures[figure])
+    if finished:
+        edges = of_finished_seeds(edges, results)
     parts = [_trials(results / "edges" / edge.record.id, edge) for edge in edges]
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
 

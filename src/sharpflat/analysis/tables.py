@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sharpflat import seals
+from sharpflat.analysis.finished import of_finished_seeds
 from sharpflat.config import Config
 from sharpflat.files import write_whole
 from sharpflat.plan import FigureRun, figure_runs
@@ -20,13 +21,17 @@ BEFORE_SWITCH = "before_switch"
 TRAJECTORY, ENERGY = "trajectory.csv", "energy.csv"
 
 
-def figure_table(config: Config, figure: str, results: Path) -> pd.DataFrame:
+def figure_table(
+    config: Config, figure: str, results: Path, *, finished: bool = False
+) -> pd.DataFrame:
     """Collect the trajectories of a figure's runs and of their prefixes.
 
     Args:
         config: The tier's configuration.
         figure: Name of the figure.
         results: Folder of the tier's results.
+        finished: Leave out the seeds of a task and loss of which a run is not there. Default: a
+            missing run is an error.
 
     Returns:
         Columns ``task, dataset, model, loss, method, dom_weight, bulk_weight, varied, value,
@@ -39,10 +44,14 @@ def figure_table(config: Config, figure: str, results: Path) -> pd.DataFrame:
     Raises:
         KeyError: The configuration has no such figure.
         DamagedResultError: A result is missing, or is not what was written.
+        ValueError: Nothing is finished.
     """
     runs = figure_runs(config, config.figures[figure])
+    energy = bool(config.figures[figure].snapshots)
+    if finished:
+        runs = of_finished_seeds(runs, results, energy=energy)
     prefixes = {run.record.prefix.id: run for run in runs}
-    file = ENERGY if config.figures[figure].snapshots else TRAJECTORY
+    file = ENERGY if energy else TRAJECTORY
     parts, reasons = [], {}
     for name, run in prefixes.items():
         path = results / "prefixes" / name / file

@@ -86,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     table = _resolved(commands, "table", "collect the table behind a figure")
     table.add_argument("figure", help="its name in the configuration")
     table.add_argument("path", type=Path, help="file to write, .csv")
+    table.add_argument(
+        "--finished",
+        action="store_true",
+        help="leave out the seeds of a task and loss of which a run is not there yet",
+    )
     table.set_defaults(command=results.write_figure_table)
 
     figure = commands.add_parser("figure", help="draw a figure from its table")

@@ -30,6 +30,7 @@ def write_plan(options: argparse.Namespace) -> None:
 def write_figure_table(options: argparse.Namespace) -> None:
     """Collect the table behind a figure."""
     from sharpflat.analysis.edge_table import edge_table
+    from sharpflat.analysis.finished import seeds_left_out
     from sharpflat.analysis.tables import figure_table, write_table
 
     config = read_resolved(options.config, ROOT)
@@ -37,7 +38,11 @@ def write_figure_table(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.figure!r} is not among the figures {', '.join(config.figures)}")
     searched = config.figures[options.figure].bisection is not None
     collect = edge_table if searched else figure_table
-    write_table(collect(config, options.figure, layout.results(config.name)), options.path)
+    results = layout.results(config.name)
+    table = collect(config, options.figure, results, finished=options.finished)
+    write_table(table, options.path)
+    for task, loss, seed in seeds_left_out(config, options.figure, table):
+        print(f"{options.figure}: left out {task}, {loss}, seed {seed}: not finished")
 
 
 def draw_figure(options: argparse.Namespace) -> None:

@@ -1,0 +1,88 @@
+"""Tables of figures that are still being trained. Oracle: the plan, less what was taken away."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sharpflat import seals
+from sharpflat.analysis.edge_table import edge_table
+from sharpflat.analysis.finished import seed_of, seeds_left_out
+from sharpflat.analysis.tables import figure_table
+from sharpflat.config import Config, read_tier
+from sharpflat.plan import all_edges, all_prefixes, all_runs, figure_edges, figure_runs
+
+ROOT = Path(__file__).parents[2]
+SUMMARY = {
+    "switch_step": 0,
+    "switch_reason": "max_steps",
+    "status": "finished",
+    "num_parameters": 610,
+    "eigenvalue_dominant": 40,
+    "eigenvalue_bulk": 8,
+}
+
+
+@pytest.fixture
+def config() -> Config:
+    return read_tier("smoke", ROOT)
+
+
+@pytest.fixture
+def results(config: Config, tmp_path: Path) -> Path:
+    for record in (*all_prefixes(config), *all_runs(config)):
+        parent = "prefixes" if record in all_prefixes(config) else "runs"
+        _write(tmp_path / parent / record.id, "trajectory.csv", seals.TRAINED)
+    for edge in all_edges(config):
+        _write(tmp_path / "edges" / edge.id, "edge.csv", seals.EDGE)
+    return tmp_path
+
+
+def _write(folder: Path, name: str, seal: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps(SUMMARY))
+    columns = {"step": 0, "train_loss": 1, "learning_rate": 0.1, "stability": "stable"}
+    columns |= dict.fromkeys(("start_train_loss", "final_train_loss", "highest_train_loss"), 1)
+    (folder / name).write_text(",".join(columns) + "\n" + ",".join(map(str, columns.values())))
+    seals.seal(folder, seal)
+
+
+def test_a_seed_without_one_of_its_runs_is_left_out_and_said(config: Config, results: Path) -> None:
+    runs = figure_runs(config, config.figures["ablation_lr"])
+    taken = runs[-1]
+    shutil.rmtree(results / "runs" / taken.record.id)
+    with pytest.raises(seals.DamagedResultError):
+        figure_table(config, "ablation_lr", results)
+    whole = {seed_of(run) for run in runs}
+    table = figure_table(config, "ablation_lr", results, finished=True)
+    left = set(table[["task", "loss", "seed"]].itertuples(index=False, name=None))
+    assert left == whole - {seed_of(taken)}
+    assert seeds_left_out(config, "ablation_lr", table) == [seed_of(taken)]
+    # Every seed that is left has every value and method.
+    assert len(table[table["method"] != "before_switch"]) == len(runs) * len(left) // len(whole)
+
+
+def test_a_whole_figure_loses_nothing(config: Config, results: Path) -> None:
+    table = figure_table(config, "dom_bulk", results, finished=True)
+    assert table.equals(figure_table(config, "dom_bulk", results))
+    assert seeds_left_out(config, "dom_bulk", table) == []
+
+
+def test_runs_without_their_energy_are_not_finished(config: Config, results: Path) -> None:
+    with pytest.raises(ValueError, match="no seed of any task and loss has all of its runs"):
+        figure_table(config, "curvature_energy", results, finished=True)
+
+
+def test_a_seed_without_one_of_its_searches_is_left_out(config: Config, results: Path) -> None:
+    taken = figure_edges(config, config.figures["stability_edge"])[0]
+    shutil.rmtree(results / "edges" / taken.record.id)
+    table = edge_table(config, "stability_edge", results, finished=True)
+    assert seeds_left_out(config, "stability_edge", table) == [seed_of(taken)]
+
+
+def test_what_is_there_and_was_changed_is_refused(config: Config, results: Path) -> None:
+    run = figure_runs(config, config.figures["dom_bulk"])[0].record
+    (results / "runs" / run.id / "trajectory.csv").write_text("step,train_loss\n0,0.5\n")
+    with pytest.raises(seals.DamagedResultError):
+        figure_table(config, "dom_bulk", results, finished=True)
