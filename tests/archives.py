@@ -9,7 +9,8 @@ from typing import Any
 from sharpflat import seals
 from sharpflat.archive import FILES, SEAL
 from sharpflat.config import Config
-from sharpflat.plan import snapshots
+from sharpflat.energy_record import RECORD, TABLE, identity, seal_energy
+from sharpflat.plan import probes, snapshots
 from sharpflat.records import EdgeRecord, PrefixRecord
 from sharpflat.sources import edge_code_hash, training_code_hash
 from sharpflat.status import records
@@ -41,9 +42,13 @@ def write_results(config: Config) -> list[Path]:
             )
             seals.seal(folder, seals.TRAINED)
             if record.id in measured:
-                energy = {"step": 0, "matrix": "hessian", "trace": -1.5 * count}
-                Trajectory([energy, energy | {"matrix": "ggn"}]).write(folder / "energy.csv")
-                seals.seal(folder, seals.ENERGY)
+                row = {"step": 0, "matrix": "hessian", "trace": -1.5 * count}
+                Trajectory([row, row | {"matrix": "ggn"}]).write(folder / TABLE)
+                trajectory = (folder / "trajectory.csv").read_bytes()
+                energy = {"id": record.id, "steps": [0, 20], "seconds": 0.1 + count}
+                energy |= identity(trajectory, prefix, probes=probes(config))
+                write_json(folder / RECORD, energy)
+                seal_energy(folder)
         folders.append(folder)
     return folders
 

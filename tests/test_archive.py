@@ -13,6 +13,7 @@ from sharpflat.analysis.readme_numbers import fill
 from sharpflat.archive import FILES, SEAL, pack, read, summaries, unpack
 from sharpflat.cli import main
 from sharpflat.config import Config, read_tier
+from sharpflat.energy_record import check_energy, seal_energy
 from sharpflat.plan import all_runs
 from sharpflat.status import tier_status
 from sharpflat.training.recorder import write_json
@@ -74,6 +75,10 @@ def test_what_is_packed_comes_back_to_the_same_bytes_and_packs_to_the_same_bytes
     assert contents(RESULTS) == before
     for folder in packed:
         seals.check_seal(folder, seals.EDGE if folder.parent.name == "edges" else seals.TRAINED)
+    measured = [path.parent for path in RESULTS.glob("*/*/energy.csv")]
+    assert {folder.parent.name for folder in measured} == {"prefixes", "runs"}
+    for folder in measured:
+        check_energy(folder)
     pack(RESULTS, reversed(packed))
     assert archive_bytes(RESULTS) == archive
     assert unpack(RESULTS) == ([], len(packed))
@@ -139,6 +144,9 @@ def test_a_damaged_archive_is_refused_in_words_and_restores_nothing(
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
+        ("energies.csv.xz", "ggn", "gnn", "energy.sha256 is not of what stands there"),
+        ("summaries.jsonl.xz", '"probes":', '"prods":', "energy.sha256 is not of what stands"),
+        ("summaries.jsonl.xz", '"energy":', '"another":', "is not of what stands there"),
         ("trajectories.csv.xz", "0.25", "0.26", "trajectory.sha256 is not of what stands there"),
         ("summaries.jsonl.xz", '"last_step":30', '"last_step":31', "is not of what stands there"),
         ("summaries.jsonl.xz", '{"id":"', '{"id":"../', "is no name of a result"),
@@ -179,11 +187,11 @@ def test_what_is_damaged_or_would_not_come_back_is_not_packed(packed: list[Path]
     archive = archive_bytes(RESULTS)
     table = packed[0] / "energy.csv"
     table.write_text(table.read_text() + "\n")
-    with pytest.raises(seals.DamagedResultError, match=r"energy.csv in .* is not what was written"):
+    with pytest.raises(seals.DamagedResultError, match=r"energy.json in .* is not what was writ"):
         pack(RESULTS, packed)
     for content in (f"{table.read_text()}1\n", '"step"\n0\n', "step\r\n0\r\n", "step\n0,1\n", ""):
         table.write_bytes(content.encode())
-        seals.seal(packed[0], seals.ENERGY)
+        seal_energy(packed[0])
         with pytest.raises(ValueError, match=r"energy.csv is not as this package writes it"):
             pack(RESULTS, packed)
     (packed[0] / seals.ENERGY).unlink()
@@ -212,6 +220,15 @@ def test_a_clone_that_trains_one_run_packs_it_with_all_others(
     stored = read(RESULTS)
     assert len(stored) == count
     assert json.loads(stored[f"runs/{run.name}"]["summary.json"]) == summary
+
+
+def test_pack_counts_the_energies_that_other_code_measured(
+    packed: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("sharpflat.energy_record.energy_code_hash", lambda task: "of tomorrow")
+    main(["pack", "--tier", "smoke"])
+    count = len(list(RESULTS.glob("*/*/energy.csv")))
+    assert f"0 of them stale; {count} energies are stale" in capsys.readouterr().out
 
 
 def test_nothing_is_packed_of_nothing_or_unpacked_from_nothing(config: Config) -> None:

@@ -15,7 +15,8 @@ from checkouts import ROOT
 from sharpflat import layout, sources
 from sharpflat.archive import FILES, KINDS, SEAL, has_archive, pack, read, unpack
 from sharpflat.config import TIERS, read_tier
-from sharpflat.plan import figure_edges, figure_runs
+from sharpflat.energy_record import identity
+from sharpflat.plan import figure_edges, figure_runs, probes
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.sources import edge_code_hash, training_code_hash
 from sharpflat.status import records
@@ -41,12 +42,6 @@ def _committed_tables(tier: str) -> list[str]:
     return [Path(path).stem for path in listed.stdout.splitlines()]
 
 
-def _summaries(tier: str) -> dict[str, dict[str, Any]]:
-    """The summaries in a tier's archive, by the result's folder; each is there once or refused."""
-    stored = read(ROOT / layout.results(tier))
-    return {place: json.loads(files["summary.json"]) for place, files in stored.items()}
-
-
 def _record(found: Mapping[str, Any]) -> PrefixRecord | RunRecord | EdgeRecord:
     """A summary's record, if today's settings are its settings."""
     values = dict(found)
@@ -62,9 +57,13 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
+def _prefix(record: PrefixRecord | RunRecord | EdgeRecord) -> PrefixRecord:
+    return record if isinstance(record, PrefixRecord) else record.prefix
+
+
 def _code(record: PrefixRecord | RunRecord | EdgeRecord) -> str:
-    prefix = record if isinstance(record, PrefixRecord) else record.prefix
-    return (edge_code_hash if isinstance(record, EdgeRecord) else training_code_hash)(prefix)
+    hashed = edge_code_hash if isinstance(record, EdgeRecord) else training_code_hash
+    return hashed(_prefix(record))
 
 
 @pytest.mark.parametrize("tier", TIERS)
@@ -91,10 +90,16 @@ def test_every_committed_table_is_of_fresh_results_that_are_committed(tier: str)
 def test_what_is_committed_is_of_todays_settings_and_code(tier: str) -> None:
     if not has_archive(ROOT / layout.results(tier)):
         pytest.skip(f"the {tier} tier has no archive")
-    for place, summary in _summaries(tier).items():
+    asked = probes(read_tier(tier, ROOT))
+    for place, files in read(ROOT / layout.results(tier)).items():
+        summary = json.loads(files["summary.json"])
         record = _record(summary["record"])
         assert place.endswith(f"/{record.id}"), f"{place} is of other settings than today's"
         assert summary["code"] == _code(record), f"{place} is stale"
+        if "energy.csv" in files:
+            energy = json.loads(files["energy.json"])
+            today = identity(files["trajectory.csv"], _prefix(record), probes=asked)
+            assert energy | today == energy, f"the energy of {place} is stale"
 
 
 @pytest.mark.parametrize("tier", TIERS)

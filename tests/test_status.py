@@ -9,9 +9,11 @@ import pytest
 from sharpflat import layout, seals
 from sharpflat.cli import main
 from sharpflat.config import Config, read_tier
-from sharpflat.plan import all_edges, all_prefixes, all_runs
+from sharpflat.energy_record import RECORD, TABLE, identity, seal_energy
+from sharpflat.plan import all_edges, all_prefixes, all_runs, probes, snapshots
+from sharpflat.records import PrefixRecord, RunRecord
 from sharpflat.sources import edge_code_hash, training_code_hash
-from sharpflat.status import Result, describe, tier_status
+from sharpflat.status import Result, describe, records, stale_energies, tier_status
 
 ROOT = Path(__file__).parents[1]
 SECONDS_A_STEP = 0.5
@@ -44,13 +46,31 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     for edge in all_edges(config):
         summary = {"id": edge.id, "code": edge_code_hash(edge.prefix), "seconds": 90.0}
         _write(layout.edge("smoke", edge.id), seals.EDGE, **summary)
+    for record, folder in records(config):
+        if record.id in snapshots(config):
+            _measure(record, folder, probes=probes(config))
     return config
+
+
+def _measure(record: PrefixRecord | RunRecord, folder: Path, *, probes: int) -> None:
+    """Two points, a second each."""
+    task = record if isinstance(record, PrefixRecord) else record.prefix
+    measured = identity((folder / "trajectory.csv").read_bytes(), task, probes=probes)
+    (folder / TABLE).write_text("step\n0\n")
+    (folder / RECORD).write_text(json.dumps({**measured, "steps": [0, 9], "seconds": 2.0}))
+    seal_energy(folder)
 
 
 def _not_there(config: Config) -> dict[str, Result]:
     found = tier_status(config)
     assert all(result.seconds == 0 for result in found if result.state == "there")
-    return {result.folder.name: result for result in found if result.state != "there"}
+    return {
+        f"{result.path.parent.name}/energy"
+        if result.kind == "energies"
+        else result.path.name: result
+        for result in found
+        if result.state != "there"
+    }
 
 
 def test_what_is_whole_and_of_this_code_is_there(config: Config) -> None:
@@ -79,6 +99,7 @@ def test_each_other_state_is_told_apart_and_takes_as_long_as_its_kind(config: Co
         damaged.id: "damaged",
         missing.id: "missing",
         prefix.id: "missing",
+        f"{prefix.id}/energy": "missing",
         edge.id: "damaged",
     }
     for run in (stale, damaged, missing):
@@ -97,6 +118,48 @@ def test_a_prefix_without_its_checkpoint_is_missing_where_a_run_is(config: Confi
     assert _not_there(config).keys() == {run.id, run.prefix.id}
 
 
+def test_an_energy_of_other_code_probes_or_trajectory_is_stale(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes as many seconds a point as the whole ones; that of a lost table is damaged."""
+    measured = [found for found in records(config) if found[0].id in snapshots(config)]
+    (first, folder), (second, other) = measured[0], measured[-1]
+    (folder / "snapshots.pt").touch()
+    (other / "snapshots.pt").touch()
+    _measure(first, folder, probes=probes(config) + 1)
+    (other / TABLE).unlink()
+    found = _not_there(config)
+    assert {name: result.state for name, result in found.items()} == {
+        f"{first.id}/energy": "stale",
+        f"{second.id}/energy": "damaged",
+    }
+    points = snapshots(config)[first.id] + 1
+    assert found[f"{first.id}/energy"].seconds == pytest.approx(points)
+    assert stale_energies(config) == [folder / TABLE]
+    _measure(first, folder, probes=probes(config))
+    _measure(second, other, probes=probes(config))
+    (other / "trajectory.csv").write_text("step\n1\n")
+    seals.seal(other, seals.TRAINED)
+    assert stale_energies(config) == [other / TABLE]
+    monkeypatch.setattr("sharpflat.energy_record.energy_code_hash", lambda task: "of tomorrow")
+    assert len(stale_energies(config)) == len(measured)
+    kinds = {result.kind for result in tier_status(config) if result.state != "there"}
+    assert kinds == {"energies", "prefixes", "runs"}
+
+
+def test_what_kept_no_parameters_is_missing_where_its_energy_is(config: Config) -> None:
+    """As in a clone, whose archive has no energy that counts: training again keeps them."""
+    measured = [found for found in records(config) if found[0].id in snapshots(config)]
+    run, folder = measured[-1]
+    assert isinstance(run, RunRecord)
+    (folder / RECORD).unlink()
+    assert _not_there(config).keys() == {f"{run.id}/energy", run.id}
+    (layout.prefix("smoke", run.prefix.id) / "checkpoint.pt").unlink()
+    assert _not_there(config).keys() == {f"{run.id}/energy", run.id, run.prefix.id}
+    (folder / "snapshots.pt").touch()
+    assert _not_there(config).keys() == {f"{run.id}/energy"}
+
+
 def test_without_a_finished_result_of_a_kind_the_time_is_unknown(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -108,6 +171,6 @@ def test_without_a_finished_result_of_a_kind_the_time_is_unknown(
     assert {(result.state, result.seconds) for result in found} == {("missing", None)}
     main(["status", "--tier", "smoke"])
     lines = capsys.readouterr().out.splitlines()
-    assert f"0.00 h left and {len(found)} of unknown length" in lines[4]
-    assert lines[5].startswith("missing    unknown  results/smoke/prefixes/mnist_mlp")
-    assert len(lines) == 5 + len(found)
+    assert f"0.00 h left and {len(found)} of unknown length" in lines[5]
+    assert lines[6].startswith("missing    unknown  results/smoke/prefixes/mnist_mlp")
+    assert len(lines) == 6 + len(found)

@@ -14,7 +14,6 @@ over the archive: unpacking writes those alone that are not.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import lzma
@@ -23,7 +22,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sharpflat import seals
+from sharpflat import energy_record, seals
+from sharpflat.checksums import sums
 from sharpflat.files import write_whole
 
 #: The file beside each summary that goes into a table of the archive, and that table.
@@ -41,9 +41,12 @@ KINDS = {
     "runs": ("run", seals.TRAINED),
     "edges": ("edge", seals.EDGE),
 }
-#: What the tables begin with, and what a line has besides the summary.
-KEY, ADDED = ("id", "kind"), ("kind", "columns", "seals")
+#: What the tables begin with, and what a line has besides the summary; where the curvature energy
+#: is measured, its record too.
+KEY, ADDED, ENERGY = ("id", "kind"), ("kind", "columns", "seals"), "energy"
 SUMMARY = "summary.json"
+#: What each seal vouches for.
+SEALED = seals.SEALED | {seals.ENERGY: energy_record.SEALED}
 
 #: The bytes of a result's files, or of the archive's, by name.
 Files = dict[str, bytes]
@@ -72,7 +75,7 @@ def pack(results: Path, folders: Iterable[Path]) -> int:
                     f"{results / place / name} is not as this package writes it, and would not "
                     "come back from an archive as it is: make the result again"
                 )
-    archive[SEAL] = _sums(archive)
+    archive[SEAL] = sums(archive)
     for name, content in archive.items():  # the seal last
         write_whole(results / name, content)
     return sum(map(len, archive.values()))
@@ -119,7 +122,7 @@ def read(results: Path) -> dict[str, Files]:
     )
     try:
         archive = {name: (results / name).read_bytes() for name in FILES}
-        intact = (results / SEAL).read_bytes() == _sums(archive)
+        intact = (results / SEAL).read_bytes() == sums(archive)
     except FileNotFoundError as error:
         raise seals.DamagedResultError(f"{error.filename} is missing: {remedy}") from None
     if not intact:
@@ -156,13 +159,11 @@ def summaries(results: Path, parent: str) -> dict[str, dict[str, Any]]:
 def _sealed(folder: Path) -> Files:
     """The files of a result that its seals vouch for, and the seals."""
     names = [KINDS[folder.parent.name][1]]
-    if any((folder / name).exists() for name in (seals.ENERGY, *seals.SEALED[seals.ENERGY])):
+    seals.check_seal(folder, names[0])
+    if any((folder / name).exists() for name in (seals.ENERGY, *SEALED[seals.ENERGY])):
         names.append(seals.ENERGY)
-    files: Files = {}
-    for name in names:
-        seals.check_seal(folder, name)
-        files |= {file: (folder / file).read_bytes() for file in (*seals.SEALED[name], name)}
-    return files
+        energy_record.check_energy(folder)
+    return {file: (folder / file).read_bytes() for name in names for file in (*SEALED[name], name)}
 
 
 def _archive(results: Mapping[str, Files]) -> Files:
@@ -180,9 +181,11 @@ def _archive(results: Mapping[str, Files]) -> Files:
         added = (
             key[1],
             {table: columns[table] for table in TABLES if table in columns},
-            {seal: files[seal].decode() for seal in seals.SEALED if seal in files},
+            {seal: files[seal].decode() for seal in SEALED if seal in files},
         )
         line = json.loads(files[SUMMARY]) | dict(zip(ADDED, added, strict=True))
+        if energy_record.RECORD in files:
+            line[ENERGY] = json.loads(files[energy_record.RECORD])
         lines.append(json.dumps(line, separators=(",", ":")) + "\n")
     archive = {TABLES[name]: lzma.compress(_table(found)) for name, found in tables.items()}
     return archive | {SUMMARIES: lzma.compress("".join(lines).encode())}
@@ -222,12 +225,15 @@ def _results(archive: Mapping[str, bytes]) -> dict[str, Files]:
         place = f"{parents[kind]}/{name}"
         if place in results:
             raise ValueError(f"{place} stands there twice")
-        files = {SUMMARY: (json.dumps(line, indent=2) + "\n").encode()}
+        energy = line.pop(ENERGY, None)
+        files = {SUMMARY: _json(line)}
+        if energy is not None:
+            files[energy_record.RECORD] = _json(energy)
         for table in TABLES:
             if table in columns:
                 found = rows.pop((table, kind, name), [])
                 files[table] = _own(columns[table], found)
-        for seal in seals.SEALED:
+        for seal in SEALED:
             if seal in kept:
                 files[seal] = kept[seal].encode()
         results[place] = files
@@ -239,8 +245,8 @@ def _results(archive: Mapping[str, bytes]) -> dict[str, Files]:
 def _check_seals(place: str, files: Files) -> None:
     """Refuse a result whose seals, one of its kind among them, are not of its files."""
     needed = KINDS[place.partition("/")[0]][1]
-    for name in dict.fromkeys([needed, *(seal for seal in seals.SEALED if seal in files)]):
-        if files[name] != _sums({file: files[file] for file in seals.SEALED[name]}):
+    for name in dict.fromkeys([needed, *(seal for seal in SEALED if seal in files)]):
+        if files[name] != sums({file: files[file] for file in SEALED[name]}):
             raise ValueError(f"{name} is not of what stands there as {place}")
 
 
@@ -253,7 +259,6 @@ def _own(columns: list[str], rows: Iterable[Mapping[str, str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _sums(files: Mapping[str, bytes]) -> bytes:
-    """Checksums of files in the format of ``sha256sum``."""
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    return "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
+def _json(values: Mapping[str, Any]) -> bytes:
+    """As training writes it."""
+    return (json.dumps(values, indent=2) + "\n").encode()

@@ -146,6 +146,11 @@ def snapshots(config: Config) -> dict[str, int]:
     return kept
 
 
+def probes(config: Config) -> int:
+    """Random probes of a measurement of the curvature energy; 0 where none is measured."""
+    return max((figure.probes for figure in config.figures.values()), default=0)
+
+
 def runs_csv(config: Config) -> str:
     """The list of runs as CSV, one row a run, with the figures that show it."""
     shown = _shown(_runs(config))

@@ -10,7 +10,8 @@ from pathlib import Path
 from sharpflat.files import write_whole
 
 #: Of a run's or a prefix's folder, of the energies measured there, and of a search for the edge of
-#: stability: what each seal vouches for.
+#: stability: what each seal vouches for. That of the energies vouches for their record too, see
+#: :mod:`sharpflat.energy_record`: another line here would make every search for the edge stale.
 TRAINED, ENERGY, EDGE = "trajectory.sha256", "energy.sha256", "edge.sha256"
 SEALED = {
     TRAINED: ("trajectory.csv", "summary.json"),

@@ -9,62 +9,85 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from sharpflat import layout, seals
+from sharpflat import energy_record, layout, seals
 from sharpflat.config import Config
-from sharpflat.plan import all_edges, all_prefixes, all_runs
+from sharpflat.plan import all_edges, all_prefixes, all_runs, probes, snapshots
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.sources import edge_code_hash, training_code_hash
 
 Record = PrefixRecord | RunRecord | EdgeRecord
 State = Literal["there", "stale", "missing", "damaged"]
 STATES: tuple[State, ...] = ("there", "stale", "missing", "damaged")
-#: Of a prefix, what runs branch from.
-CHECKPOINT = "checkpoint.pt"
+KINDS = ("prefixes", "runs", "edges", "energies")
+#: Of a prefix, what runs branch from; of it and of a run, what the energy is measured at.
+CHECKPOINT, SNAPSHOTS = "checkpoint.pt", "snapshots.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What is known of a prefix, a run or a search for the edge.
+    """What is known of a prefix, a run, a search for the edge, or the curvature energy along one.
 
     Attributes:
-        folder: Where it lies or will lie.
-        state: ``stale`` is a whole result that other code than today's made, or another torch.
+        kind: ``prefixes``, ``runs``, ``edges`` or ``energies``.
+        path: The folder where it lies or will lie; of an energy, its table.
+        state: ``stale`` is a whole result that other code than today's made, or another torch. An
+            energy is also stale if it was measured along another trajectory than lies there, or
+            with another number of probes.
         seconds: What it will take, from finished ones of its kind; 0 where it is there, ``None``
             where there is none to learn from.
     """
 
-    folder: Path
+    kind: str
+    path: Path
     state: State
     seconds: float | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A result as it lies there.
+
+    Attributes:
+        like: What others have in common with it that take as long for the same work.
+        work: Foreseen, in steps; of an energy, in points that are measured.
+        rate: Seconds for one of them, where it is whole.
+    """
+
+    kind: str
+    path: Path
+    state: State
+    like: tuple[object, ...]
+    work: int
+    rate: float | None
+
+
 def tier_status(config: Config) -> tuple[Result, ...]:
-    """The state of everything that a configuration trains, in the order in which it is trained.
+    """The state of everything that a configuration trains, in the order in which it is made.
 
     A result is there if its seal holds and its summary names today's record and code. A prefix
     whose checkpoint is gone, as from a clone, is missing where something is still to branch from
-    it. What is to be trained takes as many seconds a step as the whole results of its kind did: of
-    the same task, loss, sizes, Hessian samples and method. That a prefix may end earlier, at its
-    alignment, is not foreseen.
+    it; so is what did not keep the parameters at which the energy is still to be measured. What is
+    to be made takes as many seconds a step as the whole results of its kind did: of the same task,
+    loss, sizes, Hessian samples and method. That a prefix may end earlier, at its alignment, is not
+    foreseen.
     """
-    found = [(record, folder, *state_of(record, folder)) for record, folder in records(config)]
+    trained = [(record, _trained(record, folder)) for record, folder in records(config)]
+    energies = _energies(config)
+    lost = _without_what_is_needed(config, trained, energies)
+    everything = [*(found for _, found in trained), *energies]
     rates: dict[tuple[object, ...], list[float]] = {}
-    for record, _, _, summary in found:
-        if summary and (steps := _steps_taken(record, summary)) > 0:
-            rates.setdefault(_kind(record), []).append(summary["seconds"] / steps)
-    needed = {
-        record.prefix.id
-        for record, _, state, _ in found
-        if not isinstance(record, PrefixRecord) and state != "there"
-    }
+    for found in everything:
+        if found.rate is not None:
+            rates.setdefault(found.like, []).append(found.rate)
     results = []
-    for record, folder, state, _ in found:
-        if folder.name in needed and not (folder / CHECKPOINT).exists():
-            state = "missing" if state == "there" else state
-        known = rates.get(_kind(record))
-        left = None if known is None else median(known) * _steps_foreseen(record)
+    for found in everything:
+        state: State = found.state
+        if state == "there" and found.path in lost:
+            state = "missing"
+        known = rates.get(found.like)
+        left = None if known is None else median(known) * found.work
         seconds = 0.0 if state == "there" else left
-        results.append(Result(folder=folder, state=state, seconds=seconds))
+        results.append(Result(kind=found.kind, path=found.path, state=state, seconds=seconds))
     return tuple(results)
 
 
@@ -72,8 +95,8 @@ def describe(config: Config, results: tuple[Result, ...]) -> Iterator[str]:
     """The status in lines: a count of each state by kind, hours left, and what is not there."""
     own = f"{config.name}, " if config.name != config.tier else ""
     yield f"{own}{config.tier} tier:"
-    for kind in ("prefixes", "runs", "edges"):
-        chosen = [result for result in results if result.folder.parent.name == kind]
+    for kind in KINDS:
+        chosen = [result for result in results if result.kind == kind]
         if chosen:
             counts = {state: sum(found.state == state for found in chosen) for state in STATES}
             numbers = ", ".join(f"{count} {state}" for state, count in counts.items())
@@ -81,7 +104,7 @@ def describe(config: Config, results: tuple[Result, ...]) -> Iterator[str]:
     yield f"  all       {_left(list(results))}, one process after the other"
     for result in results:
         if result.state != "there":
-            yield f"{result.state:8} {_duration(result.seconds):>9}  {result.folder}"
+            yield f"{result.state:8} {_duration(result.seconds):>9}  {result.path}"
 
 
 def records(config: Config) -> Iterator[tuple[Record, Path]]:
@@ -90,6 +113,11 @@ def records(config: Config) -> Iterator[tuple[Record, Path]]:
     yield from ((record, layout.prefix(tier, record.id)) for record in all_prefixes(config))
     yield from ((record, layout.run(tier, record.id)) for record in all_runs(config))
     yield from ((record, layout.edge(tier, record.id)) for record in all_edges(config))
+
+
+def stale_energies(config: Config) -> list[Path]:
+    """Tables of the energies that other code measured, or along other trajectories."""
+    return [found.path for found in _energies(config) if found.state == "stale"]
 
 
 def state_of(record: Record, folder: Path) -> tuple[State, Mapping[str, Any]]:
@@ -108,7 +136,76 @@ def state_of(record: Record, folder: Path) -> tuple[State, Mapping[str, Any]]:
     return ("there" if fresh else "stale"), summary
 
 
-def _kind(record: Record) -> tuple[object, ...]:
+def _trained(record: Record, folder: Path) -> _Found:
+    state, summary = state_of(record, folder)
+    steps = _steps_taken(record, summary) if summary else 0
+    return _Found(
+        kind=folder.parent.name,
+        path=folder,
+        state=state,
+        like=_like(record),
+        work=_steps_foreseen(record),
+        rate=summary["seconds"] / steps if steps > 0 else None,
+    )
+
+
+def _energies(config: Config) -> list[_Found]:
+    """The curvature energies that a configuration plans."""
+    kept, asked = snapshots(config), probes(config)
+    found = []
+    for record, folder in records(config):
+        if isinstance(record, EdgeRecord) or record.id not in kept:
+            continue
+        state, measured = _energy_state(record, folder, probes=asked)
+        found.append(
+            _Found(
+                kind="energies",
+                path=folder / energy_record.TABLE,
+                state=state,
+                like=("energy", *_like(record)),
+                work=kept[record.id] + 1,
+                rate=measured["seconds"] / len(measured["steps"]) if measured else None,
+            )
+        )
+    return found
+
+
+def _energy_state(
+    record: PrefixRecord | RunRecord, folder: Path, *, probes: int
+) -> tuple[State, Mapping[str, Any]]:
+    """The state of the energy along one result, and its record where it is whole."""
+    if not any((folder / name).exists() for name in (*energy_record.SEALED, seals.ENERGY)):
+        return "missing", {}
+    try:
+        energy_record.check_energy(folder)
+        trajectory = (folder / "trajectory.csv").read_bytes()
+    except (seals.DamagedResultError, FileNotFoundError):
+        return "damaged", {}
+    found: dict[str, Any] = json.loads((folder / energy_record.RECORD).read_text())
+    task = record if isinstance(record, PrefixRecord) else record.prefix
+    fresh = {**found, **energy_record.identity(trajectory, task, probes=probes)} == found
+    return ("there" if fresh else "stale"), found
+
+
+def _without_what_is_needed(
+    config: Config, trained: list[tuple[Record, _Found]], energies: list[_Found]
+) -> set[Path]:
+    """Folders that lack their snapshots, or their checkpoint, where something needs them."""
+    lost = {
+        found.path.parent
+        for found in energies
+        if found.state != "there" and not (found.path.parent / SNAPSHOTS).exists()
+    }
+    for record, found in trained:
+        if isinstance(record, PrefixRecord) or (found.state == "there" and found.path not in lost):
+            continue
+        prefix = layout.prefix(config.name, record.prefix.id)
+        if not (prefix / CHECKPOINT).exists():
+            lost.add(prefix)
+    return lost
+
+
+def _like(record: Record) -> tuple[object, ...]:
     run = record.start if isinstance(record, EdgeRecord) else record
     settings = run.after_switch if isinstance(run, RunRecord) else run
     weights = (run.dom_weight, run.bulk_weight) if isinstance(run, RunRecord) else ()

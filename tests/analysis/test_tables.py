@@ -8,8 +8,9 @@ import pytest
 
 from sharpflat.analysis.tables import BEFORE_SWITCH, figure_table, write_table
 from sharpflat.config import Config, read_tier
+from sharpflat.energy_record import seal_energy
 from sharpflat.plan import all_prefixes, all_runs, figure_runs
-from sharpflat.seals import ENERGY, TRAINED, seal
+from sharpflat.seals import TRAINED, seal
 
 ROOT = Path(__file__).parents[2]
 #: As every planted summary has it.
@@ -94,7 +95,8 @@ def test_the_energys_table_has_its_own_rows(config: Config, results: Path) -> No
         for place, name in (("prefixes", run.record.prefix.id), ("runs", run.record.id)):
             path = results / place / name / "energy.csv"
             path.write_text("step,steps_after_switch,matrix\n7,0,hessian\n7,0,ggn\n")
-            seal(path.parent, ENERGY)
+            (path.parent / "energy.json").write_text("{}")
+            seal_energy(path.parent)
     table = figure_table(config, "curvature_energy", results)
     assert set(table["matrix"]) == {"hessian", "ggn"}
     assert "train_loss" not in table

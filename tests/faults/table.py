@@ -224,6 +224,8 @@ FAULTS: tuple[Fault, ...] = (
         Fault(file=f"{RUN}/energy.csv", damage=damage, command=COLLECT_ENERGY, outcome="refused")
         for damage in (*DAMAGE, cut_at_a_line, _digit_changed)
     ),
+    Fault(file=f"{RUN}/energy.json", damage=flipped, command=COLLECT_ENERGY, outcome="refused"),
+    Fault(file=f"{RUN}/energy.csv", damage=_digit_changed, command=ENERGY, outcome="survived"),
     *(
         Fault(file=TABLE, damage=damage, command=command, outcome="refused", says=says)
         for damage, says in (

@@ -24,11 +24,13 @@ def test_a_damaged_file_is_refused_or_made_good(checkout: Path, fault: Fault) ->
         return
     main(words(checkout, fault.command))
     after = content(checkout)
-    timed = {path for path in whole if path.name in ("summary.json", "trajectory.sha256")}
+    names = ("summary.json", "trajectory.sha256", "energy.json", "energy.sha256")
+    timed = {path for path in whole if path.name in names}
     assert {path: after[path] for path in whole if path not in timed} == {
         path: whole[path] for path in whole if path not in timed
     }
-    main(["table", CONFIG, "dom_bulk", "again.csv"])  # seals hold again
+    for figure in ("dom_bulk", "curvature_energy"):
+        main(["table", CONFIG, figure, "again.csv"])  # seals hold again
 
 
 def test_no_fault_stands_twice_in_the_table() -> None:

@@ -41,7 +41,7 @@ def mount() -> Iterator[Mount]:
 
 
 def _results(folder: Path) -> dict[Path, str]:
-    timed = ("summary.json", "trajectory.sha256", "energy.csv", "energy.sha256")
+    timed = ("summary.json", "trajectory.sha256", "energy.csv", "energy.json", "energy.sha256")
     return {path: digest for path, digest in content(folder).items() if path.name not in timed}
 
 

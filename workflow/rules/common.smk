@@ -66,7 +66,7 @@ def runs_of_figure(wildcards):
     folders |= {layout.prefix(STUDY.name, run.record.prefix.id) for run in runs}
     names = ["trajectory.csv", "summary.json", "trajectory.sha256"]
     if figure.snapshots:
-        names += ["energy.csv", "energy.sha256"]
+        names += ["energy.csv", "energy.json", "energy.sha256"]
     edges = {layout.edge(STUDY.name, edge.record.id) for edge in plan.figure_edges(STUDY, figure)}
     searched = ["edge.csv", "summary.json", "edge.sha256"]
     return [

@@ -1,8 +1,5 @@
 # The curvature energy along runs; eigensolvers beside each other.
 
-# Random probes of a measurement, which are in no run's name.
-PROBES = max((figure.probes for figure in STUDY.figures.values()), default=0)
-
 for job, folder in [
     *((job, layout.prefix) for job in plan.prefix_jobs(STUDY)),
     *((job, layout.run) for job in plan.run_jobs(STUDY)),
@@ -19,8 +16,9 @@ for job, folder in [
             data=layout.dataset(job.dataset),
             snapshots=[folder(STUDY.name, name) / "snapshots.pt" for name in measured],
         output:
-            [folder(STUDY.name, name) / "energy.csv" for name in measured],
-            [folder(STUDY.name, name) / "energy.sha256" for name in measured],
+            update([folder(STUDY.name, name) / "energy.csv" for name in measured]),
+            update([folder(STUDY.name, name) / "energy.json" for name in measured]),
+            update([folder(STUDY.name, name) / "energy.sha256" for name in measured]),
         log:
             LOGS / "energy" / f"{measured[0]}.log",
         conda:
@@ -33,7 +31,8 @@ for job, folder in [
             gpu=GPUS,
         params:
             ids=measured,
-            probes=PROBES,
+            # In no run's name.
+            probes=plan.probes(STUDY),
             code=energy_code_hash(task_of(job)),
             torch=LOCKED_TORCH,
         shell:

@@ -12,13 +12,14 @@ import pandas as pd
 from sharpflat import seals
 from sharpflat.analysis.finished import of_finished_seeds
 from sharpflat.config import Config
+from sharpflat.energy_record import TABLE, check_energy
 from sharpflat.files import write_whole
 from sharpflat.plan import FigureRun, figure_runs
 from sharpflat.settings import AFTER_SWITCH
 
 #: Method name of the SGD steps that all methods share.
 BEFORE_SWITCH = "before_switch"
-TRAJECTORY, ENERGY = "trajectory.csv", "energy.csv"
+TRAJECTORY = "trajectory.csv"
 
 
 def figure_table(
@@ -51,7 +52,7 @@ def figure_table(
     if finished:
         runs = of_finished_seeds(runs, results, energy=energy)
     prefixes = {run.record.prefix.id: run for run in runs}
-    file = ENERGY if energy else TRAJECTORY
+    file = TABLE if energy else TRAJECTORY
     parts, reasons = [], {}
     for name, run in prefixes.items():
         path = results / "prefixes" / name / file
@@ -88,8 +89,8 @@ def read_table(path: Path) -> pd.DataFrame:
 def _summary(path: Path) -> dict[str, Any]:
     """The summary beside a table, after a look whether both are what was written."""
     seals.check_seal(path.parent, seals.TRAINED)
-    if path.name == ENERGY:
-        seals.check_seal(path.parent, seals.ENERGY)
+    if path.name == TABLE:
+        check_energy(path.parent)
     summary: dict[str, Any] = json.loads((path.parent / "summary.json").read_text())
     return summary
 

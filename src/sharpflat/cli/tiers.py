@@ -55,7 +55,7 @@ def pack_tier(options: argparse.Namespace) -> None:
     Raises:
         ValueError: None is there.
     """
-    from sharpflat.status import records, state_of
+    from sharpflat.status import records, stale_energies, state_of
 
     config = tier_of(options)
     results = layout.results(config.name)
@@ -69,9 +69,10 @@ def pack_tier(options: argparse.Namespace) -> None:
         )
     size = pack(results, there)
     stale = sum(state == "stale" for state in states.values())
+    energies = len(stale_energies(config))
     print(
         f"{config.name} tier: {len(there)} of {len(states)} results packed into {size / 1e6:.2f} MB"
-        f", {stale} of them stale"
+        f", {stale} of them stale" + (f"; {energies} energies are stale" if energies else "")
     )
     others = sum(folder not in states for kind in KINDS for folder in (results / kind).glob("*"))
     if others:
@@ -121,6 +122,7 @@ def verify_tier(options: argparse.Namespace, execute: Callable[[list[str]], None
     Raises:
         RuntimeError: A stretch differs by more than rounding.
     """
+    from sharpflat.status import stale_energies
     from sharpflat.verification.stretches import committed_results
 
     config = tier_of(options)
@@ -129,6 +131,11 @@ def verify_tier(options: argparse.Namespace, execute: Callable[[list[str]], None
     stale = sum(not found.fresh for found in committed.values())
     seed = _seed(options)
     print(f"{config.name} tier, seed {seed}: {len(committed)} results, {stale} stale")
+    if energies := stale_energies(config):
+        print(
+            f"{len(energies)} curvature energies are stale, the first {energies[0]}: "
+            f"`snakemake --config tier={config.tier}` measures them again"
+        )
     verdicts = _verdicts(config, committed, seed, options, execute)
     if stale:
         print(

@@ -77,7 +77,7 @@ def _branch(prefix: PrefixRecord, config: Config) -> dict[str, Any]:
 
 def measure_energies(options: argparse.Namespace) -> None:
     """Measure the curvature energy along runs."""
-    from sharpflat.plan import all_prefixes, all_runs
+    from sharpflat.plan import all_prefixes, all_runs, probes
     from sharpflat.training.energy import measure_energy
 
     config = read_resolved(options.config, ROOT)
@@ -95,9 +95,8 @@ def measure_energies(options: argparse.Namespace) -> None:
             data=layout.dataset(settings.dataset),
             folder=folder,
             device=device,
-            probes=max(figure.probes for figure in config.figures.values()),
+            probes=probes(config),
         )
-        seals.seal(folder, seals.ENERGY)
 
 
 def measure_eigensolvers(options: argparse.Namespace) -> None:
