@@ -112,6 +112,7 @@ def small_tier(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "n": [2, 2, 0],
             "threshold": 0.1,
             "verdict": ["partly", "not reproduced", "inconclusive"],
+            "decides": [False, True, True],
         }
     )
     claims.to_csv(place / "claims.csv", index=False)

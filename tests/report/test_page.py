@@ -13,6 +13,7 @@ from sharpflat.report.captions import caption
 from sharpflat.report.page import write_report
 from sharpflat.report.runs import ALARMS as WORDS
 from sharpflat.report.runs import alarms, provenance, run_times
+from sharpflat.report.verdicts import claim_rows
 from sharpflat.training.alarms import ALARMS
 
 from .conftest import PNG
@@ -61,6 +62,7 @@ def page(tmp_path: Path) -> Path:
         "n": [3, 3, 0],
         "threshold": [0.9, 0.9, 0.9],
         "verdict": ["partly", "not reproduced", "inconclusive"],
+        "decides": [False, True, True],
     }
     pd.DataFrame(statistics).to_csv(tmp_path / "claims.csv", index=False)
     energy = {
@@ -139,6 +141,48 @@ def test_claims_stand_beside_their_figure_and_what_was_not_measured_is_folded_aw
     assert "lacking" in folded
     assert "lacking" not in text[claims : text.index("Not measured in this tier")]
     assert '<a href="#curvature_energy" data-panel="all">curvature_*</a>' in text
+
+
+def test_a_claim_of_which_nothing_was_measured_has_no_verdict(tmp_path: Path) -> None:
+    lacking = {"estimate": math.nan, "ci_low": math.nan, "ci_high": math.nan, "n": 0}
+    measured = {"estimate": 0.8, "ci_low": 0.7, "ci_high": 0.9, "n": 5}
+    rows = [("C1", "all: a", lacking), ("C1", "a", lacking), ("C2", "all: b", lacking)]
+    rows += [("C2", "b", measured), ("C2", "c", lacking)]
+    words = {"figure": "alignment", "threshold": 0.9, "verdict": "inconclusive"}
+    claims = pd.DataFrame(
+        [
+            {"claim": claim, "statistic": text, **words, **numbers, "decides": ":" not in text}
+            for claim, text, numbers in rows
+        ]
+    )
+    found = [row.verdict for row in claim_rows(claims, ["alignment"])]
+    assert found == ["not measured"] * 2 + ["inconclusive"] * 2 + ["not measured"]
+
+
+def test_what_is_not_there_yet_is_named(small_tier: dict[str, Any], tmp_path: Path) -> None:
+    kind, table, image = small_tier["figures"]["dom_bulk"]
+    figures = {
+        **small_tier["figures"],
+        "ablation_k": ("ablation", tmp_path / "no.csv", image),
+        "alignment": ("alignment", table, tmp_path / "no.png"),
+        "dom_bulk": (kind, table, image),
+    }
+    folders = [*small_tier["folders"], tmp_path / "no-run"]
+    page = tmp_path / "report.html"
+    write_report(page, **small_tier | {"figures": figures, "folders": folders})
+    text = page.read_text()
+    absent = text[text.index('id="missing"') : text.index('id="verdicts"')]
+    assert "plans, 2 had no table or no picture" in absent
+    assert absent.index("(<code>alignment</code>)") < absent.index("(<code>ablation_k</code>)")
+    assert 'id="ablation_k"' not in text
+    assert "24 of the 25 runs that the configuration plans" in text
+    # Figures stand in the order of the study, not in that of the alphabet.
+    assert text.index('id="dom_bulk"') < text.index('id="ablation_lr"')
+
+
+def test_a_tier_without_a_run_has_no_page(small_tier: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no-run"):
+        write_report(tmp_path / "report.html", **small_tier | {"folders": [tmp_path / "no-run"]})
 
 
 def test_times_add_up_over_the_runs_of_a_method() -> None:

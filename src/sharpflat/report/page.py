@@ -36,14 +36,19 @@ def write_report(
 ) -> None:
     """Write one HTML file that needs no other.
 
+    Of a tier that is not finished the page names what is not there yet.
+
     Args:
         path: The page.
         tier: Name of the tier.
         name: Of the results, the tier's or their own.
-        figures: For each figure, its kind, its table and its PNG.
+        figures: For each figure that is planned, its kind, its table and its PNG.
         claims: Table of the claims.
-        folders: Of every run and prefix.
+        folders: Of every run and prefix that is planned.
         config: The resolved configuration.
+
+    Raises:
+        FileNotFoundError: No run or prefix is there, or no table of the claims.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sharpflat.report"),
@@ -52,12 +57,16 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
-    rows = claim_rows(pd.read_csv(claims), list(figures))
+    made = [folder for folder in folders if (folder / "summary.json").exists()]
+    # Where nothing is there, the first that is planned is what the error names.
+    summaries = [json.loads((each / "summary.json").read_text()) for each in made or folders[:1]]
+    order = sorted(figures, key=_place)
+    there = {name: figures[name] for name in order if all(f.exists() for f in figures[name][1:])}
+    rows = claim_rows(pd.read_csv(claims), list(there))
     runs = RunIndex(summaries)
     explorer = Explorer(runs)
     shown = []
-    for figure, paths in figures.items():
+    for figure, paths in there.items():
         beside = [row for row in rows if row.anchor == figure]
         shown.append(_figure(figure, *paths, beside, explorer))
     drawn = {each["name"]: each["series"] for each in shown if each["series"]}
@@ -65,6 +74,8 @@ def write_report(
     page = environment.get_template("page.html.j2").render(
         tier=tier if name == tier else f"{name}, {tier}",
         figures=shown,
+        missing=[(figure, _title(figure)) for figure in order if figure not in there],
+        num_planned=len(folders),
         claims=rows,
         times=run_times(summaries),
         varied=varied,
@@ -93,13 +104,23 @@ def _figure(
         lines = [f"This table has no column {missing}, so there are no numbers in words here."]
     return {
         "name": name,
-        "title": TITLES.get(name, name.replace("_", " ")),
+        "title": _title(name),
         "caption": lines,
         "table": table.as_posix(),
         "image": _picture(image),
         "series": explorer.add(kind, numbers),
         "claims": [row for row in rows if row.measured and not row.is_summary],
     }
+
+
+def _place(figure: str) -> int:
+    """Where a figure stands on the page; resolved configurations have theirs by the alphabet."""
+    known = list(TITLES)
+    return known.index(figure) if figure in known else len(known)
+
+
+def _title(figure: str) -> str:
+    return TITLES.get(figure, figure.replace("_", " "))
 
 
 def _picture(path: Path) -> dict[str, Any]:

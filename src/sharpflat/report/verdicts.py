@@ -12,6 +12,7 @@ import pandas as pd
 
 from sharpflat.analysis.claims import BEYOND, CLAIMS, SUMMARY
 from sharpflat.analysis.claims.verdicts import verdict_words
+from sharpflat.analysis.readme_table import NOT_MEASURED
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class ClaimRow:
         interval: Of 95 %, empty where there is none.
         n: Seeds.
         threshold: What the estimate is compared with.
-        verdict: In words.
+        verdict: In words, or ``"not measured"``: of a row without an estimate, and of a claim none
+            of whose deciding rows has one.
         beyond: Whether the claim goes beyond the study.
         is_summary: Whether the row sums a claim up.
         measured: Whether there is an estimate.
@@ -60,8 +62,11 @@ def claim_rows(claims: pd.DataFrame, figures: Sequence[str]) -> list[ClaimRow]:
         claims: As :func:`sharpflat.analysis.claims.claims_table` returns it, or read from its CSV.
         figures: Names of the figures of the page, in their order.
     """
-    rows = claims.to_dict("records")
-    return [_row(row, figures, f"claim-{place}") for place, row in enumerate(rows, start=1)]
+    decided = set(claims.loc[claims["decides"].astype(bool) & (claims["n"] > 0), "claim"])
+    return [
+        _row(row, figures, f"claim-{place}", decided=row["claim"] in decided)
+        for place, row in enumerate(claims.to_dict("records"), start=1)
+    ]
 
 
 def number(value: float) -> str:
@@ -73,12 +78,13 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _row(row: dict[Any, Any], figures: Sequence[str], name: str) -> ClaimRow:
+def _row(row: dict[Any, Any], figures: Sequence[str], name: str, *, decided: bool) -> ClaimRow:
     claim, statistic = str(row["claim"]), str(row["statistic"])
     is_summary = statistic.startswith(SUMMARY)
     statistic = statistic.removeprefix(SUMMARY)
     measured = bool(row["n"]) and not math.isnan(row["estimate"])
     interval = "" if math.isnan(row["ci_low"]) else _interval(row["ci_low"], row["ci_high"])
+    verdict = verdict_words(str(row["verdict"]), beyond=claim in BEYOND)
     anchors = [name for name in figures if fnmatchcase(name, str(row["figure"]))]
     return ClaimRow(
         id=name,
@@ -88,11 +94,11 @@ def _row(row: dict[Any, Any], figures: Sequence[str], name: str) -> ClaimRow:
         figure=str(row["figure"]),
         anchor=next(iter(anchors), None),
         panel=str(row["statistic"]).partition(":")[0],
-        estimate=number(row["estimate"]) if measured else "not measured",
+        estimate=number(row["estimate"]) if measured else NOT_MEASURED,
         interval=interval if measured else "",
         n=int(row["n"]),
         threshold=number(row["threshold"]),
-        verdict=verdict_words(str(row["verdict"]), beyond=claim in BEYOND),
+        verdict=verdict if (decided if is_summary else measured) else NOT_MEASURED,
         beyond=claim in BEYOND,
         is_summary=is_summary,
         measured=measured,

@@ -5,6 +5,7 @@
 const PALETTE = ["#4477aa", "#ee6677", "#228833", "#b8a11f", "#33a5cc", "#aa3377", "#808080", "#e69f00"];
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 const CROWD = 8; // methods whose curves no eye tells apart
+const NARROW = 480; // pixels of a plot in which values side by side run into each other
 // Named one by one: among Plotly's own is one that would send the numbers away.
 const BUTTONS = ["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"];
 const SYMBOLS = { diverged: "x", unstable: "diamond-open" };
@@ -306,6 +307,7 @@ class Explorer {
     const [least, most] = numbers ? [Math.min(...known), Math.max(...known)] : [];
     return {
       title: { text: label },
+      tickangle: this.plot.clientWidth < NARROW ? -90 : "auto",
       tickvals: known,
       ticktext: known.map((value) => labels[values.indexOf(value)]),
       ...(numbers ? { type: least > 0 && most >= 10 * least ? "log" : "linear" }
