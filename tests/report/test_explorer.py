@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sharpflat.report.explorer import MAX_RECORDS, Explorer
+from sharpflat.report.labels import STABILITY_COLOURS
 from sharpflat.report.page import write_report
 from sharpflat.report.run_index import RunIndex
 
@@ -126,6 +127,17 @@ def test_a_table_without_steps_has_a_point_a_row() -> None:
     assert (figure["kind"], figure["first"], _names(figure)) == ("points", "seconds", ["solver"])
     stored = explorer.data()["trajectories"]
     assert stored == [{"size": [1, 2], "seconds": [0.5, None]}, {"size": [1], "seconds": [2]}]
+
+
+def test_trials_are_coloured_by_how_they_ended_from_calm_to_warning() -> None:
+    endings = ["unstable", "stable", "diverged"]
+    rows = pd.DataFrame({"method": "sgd", "seed": 0, "learning_rate": [2.0, 1.0, 3.0]})
+    rows = rows.assign(stability=endings, start_train_loss=1.0, highest_train_loss=[2.0, 1.0, 9.0])
+    figure, _ = _explore(rows, "stability_edge")
+    assert (figure["x"][0], figure["first"]) == ("learning_rate", "highest_train_loss")
+    stability = figure["dimensions"][_names(figure).index("stability")]
+    assert stability["values"] == ["stable", "unstable", "diverged"]
+    assert [light for light, _ in stability["colours"]] == list(STABILITY_COLOURS.values())
 
 
 def test_a_table_of_words_alone_is_not_drawn() -> None:

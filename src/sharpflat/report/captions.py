@@ -66,7 +66,9 @@ def _runs(table: pd.DataFrame) -> pd.DataFrame:
 def _alignment(table: pd.DataFrame) -> Iterator[str]:
     yield (
         "Alignment χ_k of the full gradient, mean over the last tenth of SGD after the switch, and "
-        "from the least to the greatest seed. Thin lines are seeds, thick ones their means."
+        "from the least to the greatest seed. Thin lines are seeds, thick ones their means. At the "
+        "switch the eigenspace is computed anew: the last value before it and SGD's first after it "
+        "differ by the eigensolver's tolerance."
     )
     for group, rows in _groups(table):
         text = f"{group}: {_spread(_runs(rows)['alignment'])}"
@@ -265,14 +267,22 @@ def _cost(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _classes(runs: pd.DataFrame) -> str:
-    """How many runs of each method were unstable or diverged."""
+    """How many runs of each method were unstable or diverged, and at which values they did."""
     parts = []
     for method, own in runs.groupby("method", sort=False):
         counts = own["stability"].value_counts()
         unstable, diverged = counts.get("unstable", 0), counts.get("diverged", 0)
-        parts.append(
-            f"{method_label(str(method))} {unstable} unstable and {diverged} diverged of {len(own)}"
-        )
+        label = method_label(str(method))
+        text = f"{label} {unstable} unstable and {diverged} diverged of {len(own)}"
+        if diverged:
+            lost = (own["stability"] == "diverged").groupby(own["value"], sort=False)
+            shares = [
+                f"{seeds.sum()} of {len(seeds)} seeds at {value_text(as_value(value))}"
+                for value, seeds in lost
+                if seeds.any()
+            ]
+            text += f" ({', '.join(shares)})"
+        parts.append(text)
     return "; ".join(parts)
 
 

@@ -16,11 +16,13 @@ from sharpflat.analysis.tables import BEFORE_SWITCH
 from sharpflat.figures.pairs import sgd_name
 from sharpflat.figures.value_axis import as_value
 from sharpflat.report.labels import (
+    STABILITY_COLOURS,
     method_colours,
     method_dashes,
     panel_label,
     quantity_label,
     setting_label,
+    stability_colours,
     value_label,
 )
 from sharpflat.report.run_index import RunIndex
@@ -47,6 +49,8 @@ FIRST_SHOWN = {
     "generalization": "test_accuracy",
     "curvature_energy": "frobenius_share",
     "eigensolver_cost": "seconds",
+    "stability_edge": "highest_train_loss",
+    "transfer": "highest_train_loss",
 }
 
 _NUMBERED = re.compile(r"_(\d+)$")
@@ -236,6 +240,9 @@ def _dimension(name: str, table: pd.DataFrame) -> dict[str, Any]:
             "colours": [method_colours(method, place) for place, method in enumerate(methods)],
             "dashes": [method_dashes(method) for method in methods],
         }
+    elif name == "stability":
+        values = [ending for ending in STABILITY_COLOURS if ending in values]
+        look = {"colours": [stability_colours(str(ending)) for ending in values]}
     else:
         values.sort(key=lambda value: (isinstance(value, str), value))
         look = {}

@@ -29,6 +29,9 @@ QUANTITY_LABELS = {
     "num_matvecs": "Hessian-vector products",
 }
 
+#: How a run ended, from calm to warning.
+STABILITY_COLOURS = {"stable": "#4477aa", "unstable": "#e69f00", "diverged": "#cc3311"}
+
 
 def quantity_label(column: str) -> str:
     """How the page calls a column."""
@@ -64,6 +67,12 @@ def method_colours(method: str, place: int) -> tuple[str, str]:
     """
     others = SERIES_COLOURS[place % len(SERIES_COLOURS)]
     colour = method_colour(method) if _is_known(method) else others
+    return colour, _on_dark_ground(colour)
+
+
+def stability_colours(stability: str) -> tuple[str, str]:
+    """Likewise for how a run ended."""
+    colour = STABILITY_COLOURS[stability]
     return colour, _on_dark_ground(colour)
 
 
