@@ -13,6 +13,7 @@ from sharpflat.report.captions import caption
 from sharpflat.report.page import write_report
 from sharpflat.report.runs import ALARMS as WORDS
 from sharpflat.report.runs import alarms, provenance, run_times
+from sharpflat.report.runs import text as in_one_line
 from sharpflat.report.verdicts import claim_rows
 from sharpflat.training.alarms import ALARMS
 
@@ -199,6 +200,11 @@ def test_provenance_lists_each_value_once() -> None:
     assert found["code"] == ["abc", "def"]
     assert found["versions"] == ["torch 2.9"]
     assert found["hardware"] == ["processor a processor"]
+
+
+def test_options_of_an_optimizer_are_told_by_their_names() -> None:
+    assert in_one_line([["momentum", 0.9], ["nesterov", False]]) == "momentum 0.9, nesterov false"
+    assert in_one_line([]) == "[]"
 
 
 def test_alarms_are_told_in_words() -> None:

@@ -91,6 +91,8 @@ def text(value: Any) -> str:
     """A value of a summary in one line."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {text(part)}" for key, part in value.items() if part is not None)
+    if isinstance(value, list) and value and all(isinstance(pair, list) for pair in value):
+        return text(dict(value))  # a record's options: pairs of a name and a value
     return value if isinstance(value, str) else json.dumps(value)
 
 
