@@ -18,6 +18,8 @@ SPEEDS = {
     "stretched_sgd": (0.25, 10.0),
 }
 SEEDS = (0, 1, 2)
+#: Below every loss of the curves.
+FLOOR = 1e-3
 
 
 def _curve(optimizer: str, seed: int, factor: float, seconds: float) -> pd.DataFrame:
@@ -48,7 +50,7 @@ def _runs(curves: pd.DataFrame) -> pd.DataFrame:
 def test_steps_and_seconds_to_what_the_tuned_base_came_to(curves: pd.DataFrame) -> None:
     runs = _runs(curves)
     tuning = runs[runs["seed"] == 0].assign(role="tuning", seed=100)
-    found = with_targets(pd.concat([tuning, runs]), curves)
+    found = with_targets(pd.concat([tuning, runs]), curves, floor=FLOOR)
     row = found[(found["optimizer"] == "stretched_sgd") & (found["seed"] == 1)].iloc[0]
     assert row["steps_to_sgd"] == row["steps_to_base"] == pytest.approx(20)  # 0.25² = 0.5⁴
     assert row["seconds_to_base"] == pytest.approx(200)
@@ -61,14 +63,14 @@ def test_steps_and_seconds_to_what_the_tuned_base_came_to(curves: pd.DataFrame) 
 def test_what_is_not_reached_is_infinite(curves: pd.DataFrame) -> None:
     slow = curves["optimizer"] == "stretched_sgd"
     curves = curves.assign(train_loss=curves["train_loss"].where(~slow, 0.9))
-    found = with_targets(_runs(curves), curves)
+    found = with_targets(_runs(curves), curves, floor=FLOOR)
     own = found[found["optimizer"] == "stretched_sgd"]
     assert (own[["steps_to_base", "seconds_to_sgd"]] == math.inf).all(axis=None)
 
 
 def test_ratios_to_base_and_others(curves: pd.DataFrame) -> None:
     """Oracle: the estimates of the same ratios by the function that is trusted with them."""
-    table = compare(_runs(curves), curves).set_index(["reference", "measure"])
+    table = compare(_runs(curves), curves, floor=FLOOR).set_index(["reference", "measure"])
     assert list(dict.fromkeys(table.index.get_level_values(0))) == ["sgd", "adamw", "muon"]
     rates = np.array([-math.log(0.25 * 1.1 ** (seed - 1)) for seed in SEEDS])
     for reference, measure, ratios in [
@@ -89,7 +91,7 @@ def test_verdicts_are_corrected_within_a_measure_and_sort_of_reference(
     curves: pd.DataFrame,
 ) -> None:
     """Oracle: Holm by hand, one row against the base and two against the others a measure."""
-    table = compare(_runs(curves), curves).set_index(["reference", "measure"])
+    table = compare(_runs(curves), curves, floor=FLOOR).set_index(["reference", "measure"])
     own = table.loc[("sgd", "seconds")]
     assert own["p_corrected"] == own["p_value"] < 0.05
     assert (own["verdict"], table.loc[("sgd", "final_loss"), "verdict"]) == ("behind", "ahead")
@@ -103,8 +105,24 @@ def test_a_run_that_diverged_is_behind_and_no_number(curves: pd.DataFrame) -> No
     lost = (curves["optimizer"] == "stretched_sgd") & (curves["step"] > 0)
     kept, runs = curves[~lost], _runs(curves)
     runs.loc[runs["optimizer"] == "stretched_sgd", "final_loss"] = math.inf
-    table = compare(runs, kept).set_index(["reference", "measure"])
+    table = compare(runs, kept, floor=FLOOR).set_index(["reference", "measure"])
     assert table.loc[("sgd", "final_loss"), "estimate"] == math.inf
     # Both have the first loss at the start, and nothing below it.
     assert table.loc[("sgd", "steps"), "estimate"] == 1
     assert set(table["verdict"]) == {"open"}
+
+
+def test_losses_below_the_floor_count_as_it(curves: pd.DataFrame) -> None:
+    """Oracle: by hand. A loss of 0 at the end is none to compare: the floor is the target."""
+    curves.loc[curves["step"] == 40, "train_loss"] = 0.0
+    runs = _runs(curves)
+    table = compare(runs, curves, floor=0.6).set_index(["reference", "measure"])
+    assert (table.xs("final_loss", level="measure")["estimate"] == 1).all()
+    rates = np.array([-math.log(0.25 * 1.1 ** (seed - 1)) for seed in SEEDS])
+    expected = location(math.log(2) / rates, 1.0, LOG).estimate
+    assert table.loc[("sgd", "steps"), "estimate"] == pytest.approx(expected)
+    found = with_targets(runs, curves, floor=0.6).set_index(["optimizer", "seed"])
+    assert found.loc[("sgd", 0), "steps_to_sgd"] == pytest.approx(10 * math.log2(1 / 0.6))
+    # Between the last record with a log and a loss of 0 the floor is reached somewhere.
+    between = with_targets(runs, curves, floor=FLOOR).set_index(["optimizer", "seed"])
+    assert 30 < between.loc[("sgd", 0), "steps_to_sgd"] < 40

@@ -1,6 +1,7 @@
 """The comparison of stretched optimizers, on a task of seconds. Oracles are named with each."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,6 +85,32 @@ def test_a_value_that_diverges_is_not_chosen() -> None:
     """Oracle: infinite losses above a bound."""
     losses = climb(lambda value: math.inf if value > 2 else 1 / value, 1.0, 5)
     assert min(losses, key=lambda value: losses[value]) == pytest.approx(3**0.5)
+
+
+@pytest.mark.parametrize(
+    ("loss_of", "best"),
+    [
+        (lambda value: 1.0, 1.0),  # ties all along: the first stays
+        (lambda value: 0.0 if value < 1 else value, 1 / 3),
+        (lambda value: math.inf if value > 0.05 else 1 / value, 1 / 27),  # the start diverges
+        (lambda value: math.inf, 1.0),
+    ],
+)
+def test_every_climb_takes_all_its_tries(loss_of: Callable[[float], float], best: float) -> None:
+    """Oracle: the number asked for, of different values, and the least of them by hand."""
+    losses = climb(loss_of, 1.0, 7)
+    assert len(losses) == 7
+    assert losses == {value: loss_of(value) for value in losses}
+    found = min(losses, key=lambda value: losses[value])
+    assert best <= found * (1 + 1e-9)
+    assert found <= best * 3
+
+
+def test_a_start_that_diverges_goes_down_until_finite() -> None:
+    """Oracle: the values by hand; on from the first finite one until it has two neighbours."""
+    losses = climb(lambda value: math.inf if value > 0.05 else 1.0 / value, 1.0, 6)
+    values = [3.0**exponent for exponent in (0, -1, -2, -3, -4, -2.5)]
+    assert list(losses) == pytest.approx(values)
 
 
 def test_no_judged_seed_tunes_and_every_optimizer_has_its_base() -> None:

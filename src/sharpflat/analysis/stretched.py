@@ -18,17 +18,20 @@ CELL = ["task", "loss", "batch_size"]
 REFERENCES = ("adamw", "muon")
 #: Corrected p-value below which an optimizer is ahead or behind.
 LEVEL = 0.05
+#: Far below any loss that is resolved.
+TINY = float(np.finfo(np.float32).tiny)
 
 Curve = pd.DataFrame
 
 
-def with_targets(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+def with_targets(runs: pd.DataFrame, curves: pd.DataFrame, *, floor: float) -> pd.DataFrame:
     """The runs, with what each needed to the final loss of a tuned base optimizer.
 
     Args:
         runs: A row a run: ``task, loss, batch_size, optimizer, base, seed, role``, …
         curves: A row a record of the judged runs: ``task, loss, batch_size, optimizer, seed, step,
             train_loss, seconds``.
+        floor: Least loss that is resolved: lower ones are reached where it is.
 
     Returns:
         The rows with ``steps_to_sgd`` and ``seconds_to_sgd``, to the final loss of tuned SGD with
@@ -37,28 +40,30 @@ def with_targets(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """
     by_run = _by_run(curves)
     judged = runs[runs["role"] == "judged"]
-    finals = judged.set_index([*CELL, "optimizer", "seed"])["final_loss"].to_dict()
+    finals = judged.set_index([*CELL, "optimizer", "seed"])["final_loss"].clip(lower=floor)
+    targets = finals.to_dict()
     found = []
     for row in runs.to_dict("records"):
         key = [row[name] for name in CELL]
         of_row: dict[str, float] = {}
         for name, target in (("sgd", "sgd"), ("base", row["base"])):
-            loss = finals.get((*key, target, row["seed"]), math.nan)
+            loss = targets.get((*key, target, row["seed"]), math.nan)
             curve = by_run.get((*key, row["optimizer"], row["seed"]))
             known = curve is not None and math.isfinite(loss)
             for column, x in (("steps", "step"), ("seconds", "seconds")):
                 reached = _reach(curve, x, loss) if curve is not None and known else math.nan
                 of_row[f"{column}_to_{name}"] = reached
         found.append(of_row)
-    return pd.concat([runs.reset_index(drop=True), pd.DataFrame(found)], axis=1)
+    return runs.reset_index(drop=True).assign(**pd.DataFrame(found))
 
 
-def compare(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+def compare(runs: pd.DataFrame, curves: pd.DataFrame, *, floor: float) -> pd.DataFrame:
     """Every stretched optimizer over its base, over AdamW and over Muon, paired by seed.
 
     Args:
         runs: As for :func:`with_targets`.
         curves: Likewise.
+        floor: Likewise; final losses below it count as it.
 
     Returns:
         A row a (cell, optimizer, reference, measure) with the ratio's ``estimate`` (geometric mean
@@ -72,7 +77,7 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     by_run = _by_run(curves)
     judged = runs[runs["role"] == "judged"]
     for cell, own in judged.groupby(CELL, sort=False):
-        finals = own.set_index(["optimizer", "seed"])["final_loss"].to_dict()
+        finals = own.set_index(["optimizer", "seed"])["final_loss"].clip(lower=floor).to_dict()
         seeds = sorted(own["seed"].unique())
         for optimizer, reference, is_base in _pairs(own):
             ratios: dict[str, list[float]] = {"final_loss": [], "steps": [], "seconds": []}
@@ -81,7 +86,7 @@ def compare(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
                 ratios["final_loss"].append(
                     _ratio(finals[optimizer, seed], finals[reference, seed])
                 )
-                target = max(side["train_loss"].min() for side in sides)
+                target = max(floor, *(side["train_loss"].min() for side in sides))
                 for measure, x in (("steps", "step"), ("seconds", "seconds")):
                     ratios[measure].append(_ratio(*(_reach(side, x, target) for side in sides)))
             identity = dict(zip(CELL, cell, strict=True))
@@ -122,7 +127,8 @@ def _by_run(curves: pd.DataFrame) -> dict[Hashable, Curve]:
 
 
 def _reach(curve: Curve, x: str, target: float) -> float:
-    return steps_to_loss(curve[x].to_numpy(float), curve["train_loss"].to_numpy(float), target)
+    losses = curve["train_loss"].clip(lower=TINY)  # a loss of 0 has no log to interpolate
+    return steps_to_loss(curve[x].to_numpy(float), losses.to_numpy(float), target)
 
 
 def _ratio(own: float, other: float) -> float:

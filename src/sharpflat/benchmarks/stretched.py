@@ -3,8 +3,10 @@
 Trains the laptop tier's tasks with SGD, SGD with momentum, AdamW and Muon, and with
 :class:`sharpflat.stretched.StretchedOptimizer` over the first three. Every optimizer has one knob,
 a learning rate or ρ, and as many tries to find its value: a climb by factors of three, then finer,
-towards the least training loss at the last step, with seeds that are not judged. Then the judged
-seeds are run, all optimizers of one from the same parameters on the same mini-batches.
+towards the least training loss at the last step, with seeds that are not judged. That loss is a
+noisy judge, mostly where a single seed tunes: a value next to the best may win. All are chosen by
+it alike. Then the judged seeds are run, all optimizers of one from the same parameters on the same
+mini-batches.
 
 Seconds are the processor's, on one thread, of gradients and steps: the first solve counts, the
 losses of all samples, which are recorded beside, do not. Optimizers take turns within a seed, so
@@ -19,7 +21,7 @@ import argparse
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +39,7 @@ from sharpflat.benchmarks.stretched_setting import (
     DIVERGENCE_FACTOR,
     FACTOR,
     JUDGED_SEEDS,
+    LOSS_FLOOR,
     RECORD_EVERY,
     REFRESH,
     TOLERANCE,
@@ -59,6 +62,9 @@ from sharpflat.training.optimizers import base_optimizers
 from sharpflat.training.randomness import stream_seed
 
 logger = logging.getLogger(__name__)
+
+#: Tables in the folder: of runs, of their records, of the comparison.
+RUNS, CURVES, SUMMARY = "stretched.csv", "stretched_curves.csv", "stretched_summary.csv"
 
 
 @dataclass(kw_only=True)
@@ -152,24 +158,33 @@ def _optimizers(
 def climb(loss_of: Callable[[float], float], start: float, tries: int) -> dict[float, float]:
     """Losses at as many values as may be tried, from a start towards lower ones.
 
-    Up by :data:`FACTOR` while the loss falls, else down; then about the best by its root, and by
-    the root of that, so that everyone takes all tries.
+    Down by :data:`FACTOR` until a loss is finite; up by it while the loss falls, else down; once
+    the best has neighbours on both sides, into the middle, on a log scale, of the wider gap beside
+    it. There always is a next value, so that everyone takes all tries.
 
     Example:
         >>> losses = climb(lambda value: (value - 30) ** 2, start=1.0, tries=5)
         >>> [round(value, 1) for value in losses]
         [1.0, 3.0, 9.0, 27.0, 81.0]
     """
-    tried = {0: loss_of(start)}
-    for move in (4, -4, 2, -2, 1, -1):  # powers of the factor's fourth root
-        while len(tried) < tries:
-            best = min(tried, key=lambda exponent: tried[exponent])
-            if best + move in tried:
-                break
-            tried[best + move] = loss_of(start * FACTOR ** ((best + move) / 4))
-            if not tried[best + move] < tried[best]:
-                break
-    return {start * FACTOR ** (exponent / 4): loss for exponent, loss in tried.items()}
+    tried = {0.0: loss_of(start)}  # by the factor's exponent
+    while len(tried) < tries:
+        exponent = _next(tried)
+        tried[exponent] = loss_of(start * FACTOR**exponent)
+    return {start * FACTOR**exponent: loss for exponent, loss in tried.items()}
+
+
+def _next(tried: Mapping[float, float]) -> float:
+    best = min(tried, key=lambda exponent: tried[exponent])
+    if not math.isfinite(tried[best]):
+        return min(tried) - 1
+    above = min((other for other in tried if other > best), default=math.inf)
+    below = max((other for other in tried if other < best), default=-math.inf)
+    if math.isinf(above):
+        return best + 1
+    if math.isinf(below):
+        return best - 1
+    return (best + (above if above - best >= best - below else below)) / 2
 
 
 def measure(comparison: Comparison, root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -241,21 +256,22 @@ def _row(setting: Setting, candidate: Candidate, value: float, run: Run) -> dict
 
 
 def main(folder: Path, tasks: Sequence[str] | None, root: Path = Path()) -> None:
-    """Measure, after each comparison put its rows in place of older ones, and sum up."""
+    """Measure, and after each comparison put its rows in place of older ones and sum up."""
     set_up(device="cpu", threads=1, tf32=False, deterministic=True)
     for comparison in COMPARISONS:
         if tasks is None or comparison.task in tasks:
-            for name, table in zip(("runs", "curves"), measure(comparison, root), strict=True):
-                _replace(folder / f"stretched_{name}.csv", table)
-    summarise(folder)
+            runs, curves = measure(comparison, root)
+            _replace(folder / RUNS, runs)
+            _replace(folder / CURVES, curves)
+            summarise(folder)
 
 
 def summarise(folder: Path) -> None:
-    """Write ``stretched.csv`` and ``stretched_summary.csv`` from what was measured."""
-    runs, curves = (pd.read_csv(folder / f"stretched_{name}.csv") for name in ("runs", "curves"))
+    """Bring the runs' steps and seconds to targets, and the summary, up to what was measured."""
+    runs, curves = pd.read_csv(folder / RUNS), pd.read_csv(folder / CURVES)
     runs["base"] = runs["base"].fillna("")
-    _write(folder / "stretched.csv", with_targets(runs, curves))
-    _write(folder / "stretched_summary.csv", compare(runs, curves))
+    _write(folder / RUNS, with_targets(runs, curves, floor=LOSS_FLOOR))
+    _write(folder / SUMMARY, compare(runs, curves, floor=LOSS_FLOOR))
 
 
 def _replace(path: Path, table: pd.DataFrame) -> None:
