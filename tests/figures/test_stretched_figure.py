@@ -6,6 +6,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from sharpflat.benchmarks.stretched_setting import LOSS_FLOOR
 from sharpflat.figures.stretched import COLOURS, LABELS, main, plot_stretched
 
 CELL = {"task": "mnist_mlp", "loss": "mse", "batch_size": 50}
@@ -47,6 +48,12 @@ def test_geometric_means_over_steps_and_over_mean_seconds() -> None:
 def test_no_mean_where_a_seed_is_missing() -> None:
     over_steps, _ = plot_stretched(TABLE).axes
     assert _line(over_steps, stretched=True).get_xdata() == pytest.approx([0, 10])
+
+
+def test_losses_that_are_not_resolved_lie_on_the_floor() -> None:
+    table = TABLE.assign(train_loss=TABLE["train_loss"].where(TABLE["step"] < 20, 0.0))
+    over_steps, _ = plot_stretched(table).axes
+    assert _line(over_steps, stretched=False).get_ydata() == pytest.approx([1, 0.2, LOSS_FLOOR])
 
 
 def test_a_row_a_comparison_and_an_entry_an_optimizer() -> None:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sharpflat.analysis.intervals import geometric_mean, geometric_mean_interval
+from sharpflat.benchmarks.stretched_setting import LOSS_FLOOR
 from sharpflat.figures.style import (
     LEGEND_HEIGHT,
     PAGE_WIDTH,
@@ -51,12 +52,14 @@ def plot_stretched(curves: pd.DataFrame) -> Figure:
     """Training loss over steps, and over the processor's seconds; a row a comparison.
 
     Lines are geometric means over seeds, at equal steps; in the second panel against the seeds'
-    mean seconds. The bands are their 95 % intervals, Student's t on logs.
+    mean seconds. The bands are their 95 % intervals, Student's t on logs. Losses below
+    :data:`~sharpflat.benchmarks.stretched_setting.LOSS_FLOOR` are drawn at it.
 
     Args:
         curves: ``stretched_curves.csv`` of the benchmark.
     """
     apply_style()
+    curves = curves.assign(train_loss=curves["train_loss"].clip(lower=LOSS_FLOOR))
     groups = [rows for _, rows in curves.groupby(["task", "loss", "batch_size"], sort=False)]
     height = SMALL_PANEL_HEIGHT * len(groups) + 2 * LEGEND_HEIGHT
     figure, axes = plt.subplots(len(groups), 2, figsize=(PAGE_WIDTH, height), squeeze=False)
