@@ -1,6 +1,9 @@
 """The command line: an expected failure is one line that names the remedy, and exit status 1."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -119,6 +122,23 @@ def test_files_change_what_a_tier_is(
         "status", "--configfile", second
     )
     assert "none.yaml" in _message("status", "--configfile", tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_who_has_gone_ends_a_command_in_silence(unbuffered: str) -> None:
+    """As `head` goes, found at a line or at the end. Oracle: what a shell says of a SIGPIPE."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "sharpflat", "status", "--tier", "smoke"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": unbuffered},
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def _drawing(table: Path, tmp_path: Path) -> list[str]:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from sharpflat import cost
+from sharpflat.cli import main
 from sharpflat.config import Config, read_tier
-from sharpflat.cost import Times, UnknownRateError, estimate
+from sharpflat.cost import Times, estimate
 from sharpflat.plan import all_edges, all_runs, figure_runs
 
 ROOT = Path(__file__).parents[1]
@@ -84,12 +85,39 @@ def test_times_are_those_of_the_tiers_own_models(config: Config, rates: Path) ->
     assert sum(hours) < 1  # the smoke tier takes minutes
 
 
-def test_without_a_finished_run_there_is_nothing_to_learn_from(
-    config: Config, tmp_path: Path
+def test_what_is_like_no_finished_run_is_unknown_and_the_others_are_not(
+    config: Config,
+    rates: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    refusal = f"no finished run of mlp on .* with sgd .*{tmp_path}"
-    with pytest.raises(UnknownRateError, match=refusal):
-        next(iter(estimate(config, tmp_path, device=CPU)))
+    """Oracle: the same estimate with every run finished; figures that none is lacking agree."""
+    times = Times(step=1.0, full_gradient=0.0, product=0.0)
+    monkeypatch.setattr(cost, "_time", lambda settings, device: times)
+    monkeypatch.chdir(ROOT)
+    whole = list(estimate(config, rates, device=CPU))
+    lost = ("transformer", "mse", "bulk")
+    for path in (rates / "runs").glob("digits_transformer-mse-*-dom0-bulk1-*/summary.json"):
+        path.unlink()
+    found = list(estimate(config, rates, device=CPU))
+    unknown = {figure.figure for figure in found if figure.unknown}
+    assert "dom_bulk" in unknown and len(unknown) < sum(figure.runs > 0 for figure in found)
+    for here, there in zip(found, whole, strict=True):
+        assert here.runs == there.runs
+        assert here.unknown in ((), (lost,))
+        assert here.unknown or here.hours == there.hours
+    main(["cost", "--tier", "smoke", "--rates", str(rates)])
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    lacking = f"unknown: no finished run of transformer on mse with bulk steps under {rates}"
+    assert {figure.figure for figure in found if lacking in lines[figure.figure]} == unknown
+    hours = sum(figure.hours for figure in found if not figure.unknown)
+    without = f"{hours:9.2f} h, without the {len(unknown)} that are unknown"
+    assert without in lines["all"]
+
+
+def test_without_any_finished_run_every_figure_is_unknown(config: Config, tmp_path: Path) -> None:
+    found = list(estimate(config, tmp_path, device=CPU))
+    assert all(figure.unknown and figure.hours == 0 for figure in found if figure.runs)
 
 
 def test_a_search_tries_as_many_learning_rates_as_finished_ones_did(

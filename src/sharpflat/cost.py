@@ -63,16 +63,14 @@ class FigureCost:
     Attributes:
         figure: Its name.
         runs: Runs that it adds, those of searches among them, prefixes not counted.
-        hours: Of one process after the other.
+        hours: Of one process after the other; of those that are like a finished run.
+        unknown: What else it adds, of which there is no finished run to learn from.
     """
 
     figure: str
     runs: int
     hours: float
-
-
-class UnknownRateError(ValueError):
-    """No run to take a number of products a step from."""
+    unknown: tuple[Kind, ...]
 
 
 def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[FigureCost]:
@@ -90,9 +88,6 @@ def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[F
         config: The tier.
         rates: Folder of a tier's results with finished runs.
         device: Where to time.
-
-    Raises:
-        UnknownRateError: There is no finished run of a kind to learn from.
     """
     known, trials = _known_products(rates), _known_trials(rates)
     times: dict[tuple[object, ...], Times] = {}
@@ -103,7 +98,7 @@ def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[F
         branches: list[RunRecord | EdgeRecord] = [*runs.values(), *edges.values()]
         prefixes = {branch.prefix.id: branch.prefix for branch in branches}
         records: dict[str, PrefixRecord | RunRecord | EdgeRecord] = {**prefixes, **runs, **edges}
-        hours, added = 0.0, 0
+        hours, added, unknown = 0.0, 0, dict[Kind, None]()
         for name, record in records.items():
             if name in done:
                 continue
@@ -112,12 +107,16 @@ def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[F
             repeats = min(trials, record.most_trials) if isinstance(record, EdgeRecord) else 1
             added += 0 if isinstance(record, PrefixRecord) else repeats
             settings = run.after_switch if isinstance(run, RunRecord) else run
-            kind = (settings.dataset, settings.model, settings.sizes, settings.loss)
-            key = (*kind, settings.batch_size, settings.hessian_samples)
+            kind = (settings.model, settings.loss, _method_of(run))
+            if kind not in known:
+                unknown[kind] = None
+                continue
+            sizes = (settings.dataset, settings.model, settings.sizes, settings.loss)
+            key = (*sizes, settings.batch_size, settings.hessian_samples)
             if key not in times:
                 times[key] = _time(settings, device)
-            hours += repeats * _seconds(run, settings, times[key], known, rates) / 3600
-        yield FigureCost(figure=figure.name, runs=added, hours=hours)
+            hours += repeats * _seconds(run, settings, times[key], known[kind]) / 3600
+        yield FigureCost(figure=figure.name, runs=added, hours=hours, unknown=tuple(unknown))
 
 
 def count_runs(config: Config) -> tuple[int, int]:
@@ -170,27 +169,22 @@ def _seconds(
     record: PrefixRecord | RunRecord,
     settings: PrefixRecord,
     times: Times,
-    known: dict[Kind, dict[float, Products]],
-    rates: Path,
+    known: dict[float, Products],
 ) -> float:
+    nearest = min(known, key=lambda rate: abs(math.log(rate / settings.learning_rate)))
+    products = known[nearest]
     # A prefix that waits for alignment may end earlier.
-    if isinstance(record, RunRecord):
-        steps, method = float(record.steps), _method(record.dom_weight, record.bulk_weight)
-    else:
-        steps, method = float(record.switch_max_steps), "sgd"
-    kind = (settings.model, settings.loss, method)
-    if kind not in known:
-        raise UnknownRateError(
-            f"no finished run of {settings.model} on {settings.loss} with {method} steps under "
-            f"{rates}, from which to take its products a step: name a folder of results that has "
-            "one"
-        )
-    nearest = min(known[kind], key=lambda rate: abs(math.log(rate / settings.learning_rate)))
-    products = known[kind][nearest]
-    steps = min(steps, products.last_step)
+    planned = record.steps if isinstance(record, RunRecord) else record.switch_max_steps
+    steps = min(float(planned), products.last_step)
     matvecs = steps * products.step + steps / settings.eigen_every * products.record
     gradients = steps / settings.record_every
     return steps * times.step + matvecs * times.product + gradients * times.full_gradient
+
+
+def _method_of(record: PrefixRecord | RunRecord) -> str:
+    if isinstance(record, PrefixRecord):
+        return "sgd"
+    return _method(record.dom_weight, record.bulk_weight)
 
 
 def _method(dom_weight: float, bulk_weight: float) -> str:

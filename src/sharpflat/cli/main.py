@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import errno
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -33,8 +35,22 @@ logger = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; an expected failure is one line and exit status 1.
 
-    With ``--debug`` it is raised instead, with its traceback.
+    With ``--debug`` it is raised instead, with its traceback. Where who reads the output has gone,
+    as ``head`` does, the command ends without a word and with status 141: that is what a shell
+    says of other programs then, which SIGPIPE ends, and a script can tell it from a whole output.
     """
+    try:
+        try:
+            _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer has nowhere to go, and Python writes it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("sharpflat").setLevel(logging.INFO)
     options = _parser().parse_args(arguments)
@@ -43,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     try:
         options.command(options)
+    except BrokenPipeError:
+        raise
     except (ValueError, RuntimeError) as error:
         sys.exit(f"sharpflat: {error}")
     except OSError as error:

@@ -32,11 +32,18 @@ def estimate_cost(options: argparse.Namespace) -> None:
     runs, prefixes = count_runs(config)
     print(f"{config.tier} tier on {device.type}, {config.threads} threads a process:")
     print(f"{prefixes} prefixes and {runs} runs, one process after the other")
-    total = 0.0
+    total, left_out = 0.0, 0
     for cost in estimate(config, options.rates, device=device):
-        total += cost.hours
-        print(f"  {cost.figure:26} {cost.runs:4} more runs {cost.hours:9.2f} h", flush=True)
-    print(f"  {'all':26} {runs:4} runs      {total:9.2f} h")
+        hours = f"{cost.hours:9.2f} h"
+        if cost.unknown:
+            left_out += 1
+            lacking = ", ".join(f"{model} on {loss} with {by}" for model, loss, by in cost.unknown)
+            hours = f"  unknown: no finished run of {lacking} steps under {options.rates}"
+        else:
+            total += cost.hours
+        print(f"  {cost.figure:26} {cost.runs:4} more runs {hours}", flush=True)
+    without = f", without the {left_out} that are unknown: --rates takes a folder with such runs"
+    print(f"  {'all':26} {runs:4} runs      {total:9.2f} h{without if left_out else ''}")
 
 
 def show_status(options: argparse.Namespace) -> None:
