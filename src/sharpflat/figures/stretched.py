@@ -70,6 +70,7 @@ def plot_stretched(curves: pd.DataFrame) -> Figure:
         over_steps.set_ylabel("training loss")
         over_seconds.set_ylabel("")
         over_seconds.set_xscale("log")
+        label_log_axis(over_seconds, "x")
         for panel in (over_steps, over_seconds):
             label_log_axis(panel, "y")
     axes[-1, 0].set_xlabel("steps")
