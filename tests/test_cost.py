@@ -161,3 +161,24 @@ def test_the_nearest_learning_rate_and_where_it_diverges_count(
     saved = sum(run.steps - 3 for run in runs)
     saved += sum(prefix.switch_max_steps - 3 for prefix in {run.prefix for run in runs})
     assert whole - ended == pytest.approx(saved / 3600)
+
+
+def test_products_of_a_step_grow_with_the_learning_rate(
+    config: Config, rates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the same finished runs at ten times the rate cost a tenth in tracking alone."""
+    times = Times(step=0.0, full_gradient=0.0, product=1.0)
+    monkeypatch.setattr(cost, "_time", lambda settings, device: times)
+    shown = {run.record.id for run in figure_runs(config, config.figures["dom_bulk"])}
+    hours = []
+    for factor in (1, 10, 1e6):
+        for path in (rates / "runs").glob("*/summary.json"):
+            summary = json.loads(path.read_text())
+            summary["record"]["learning_rate"] *= factor
+            path.write_text(json.dumps(summary))
+            if path.parent.name not in shown:
+                path.unlink()
+        hours.append(next(iter(estimate(config, rates, device=CPU))).hours)
+    whole, tenth, records = hours
+    assert 0 < records < tenth < whole
+    assert tenth - records == pytest.approx((whole - records) / 10, rel=1e-4)

@@ -81,8 +81,10 @@ def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[F
     timed here at the tier's own sizes, on random inputs. The products are those of the finished
     runs of the same kind of model, loss and method under ``rates`` at the nearest learning rate,
     with those over fewer samples counted by their share; where those diverged, a run ends as they
-    did. A search for the edge of stability is taken to try as many learning rates as those that are
-    finished did, else :data:`TRIALS`.
+    did. Products a step are taken in proportion to the learning rate, as the turn of the eigenspace
+    is: on MNIST with squared error 0.07, 0.23 and 1.06 were spent at 0.003, 0.01 and 0.03. A search
+    for the edge of stability is taken to try as many learning rates as those that are finished did,
+    else :data:`TRIALS`.
 
     Args:
         config: The tier.
@@ -176,7 +178,8 @@ def _seconds(
     # A prefix that waits for alignment may end earlier.
     planned = record.steps if isinstance(record, RunRecord) else record.switch_max_steps
     steps = min(float(planned), products.last_step)
-    matvecs = steps * products.step + steps / settings.eigen_every * products.record
+    a_step = products.step * settings.learning_rate / nearest
+    matvecs = steps * a_step + steps / settings.eigen_every * products.record
     gradients = steps / settings.record_every
     return steps * times.step + matvecs * times.product + gradients * times.full_gradient
 
