@@ -23,7 +23,14 @@ from sharpflat.cli import main
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 TIER = ("--config", "tier=smoke")
 #: What says how long something took, or when it was made.
-TIMED = ("summary.json", "trajectory.sha256", "report.html", "config.json")
+TIMED = (
+    "summary.json",
+    "trajectory.sha256",
+    "energy.json",
+    "energy.sha256",
+    "report.html",
+    "config.json",
+)
 
 
 @pytest.fixture(scope="module")
