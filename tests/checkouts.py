@@ -65,7 +65,8 @@ def jobs_of(dry_run: str) -> dict[str, int]:
 
 
 def touch_everything(folder: Path, *asked: str) -> None:
-    """Let Snakemake believe that everything which is asked for is made."""
+    """Let Snakemake believe that everything which is asked for is made, for its configuration."""
+    snakemake(folder, "resolve_config", *asked[asked.index("--config") :])
     summary = snakemake(folder, *asked, "--summary").splitlines()
     for output in (line.split("\t")[0] for line in summary if line.endswith("update pending")):
         (folder / output).parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,7 @@
 """Archives beside Snakemake: they are no rule's, and make nothing stale. Oracle: its dry runs."""
 
+import json
+import os
 import shutil
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 from archives import write_results
 from checkouts import ROOT, copy_checkout, jobs_of, snakemake, touch_everything
 
-from sharpflat import layout
+from sharpflat import layout, seals
 from sharpflat.archive import FILES, SEAL
 from sharpflat.cli import main
 from sharpflat.config import read_tier
@@ -58,3 +60,28 @@ def test_an_archive_alone_changes_no_job(
     for name in (*FILES, SEAL):
         shutil.copy(finished / layout.results("smoke") / name, clone / "results/smoke" / name)
     assert jobs_of(snakemake(clone, *ALL, "--dry-run")) == expected
+
+
+def test_results_that_were_copied_without_snakemakes_records_are_taken_where_they_are_asked_for(
+    finished: Path, tmp_path: Path
+) -> None:
+    """As from a tarball, all files as old as each other: times and records tell nothing there."""
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy, ignore=shutil.ignore_patterns(".snakemake"))
+    for path in copy.rglob("*"):
+        os.utime(path, (1.7e9, 1.7e9))
+    assert "Nothing to be done" in snakemake(copy, *ALL, "--dry-run")
+    (copy / "fewer.yaml").write_text("seeds: [0]\n")
+    fewer = ("all", "--configfile", "fewer.yaml", "--config", "tier=smoke", "--dry-run")
+    refusal = snakemake(copy, *fewer, fails=True)
+    assert "results/smoke/config.json is of other settings than asked for" in refusal
+    (copy / "results/smoke/config.json").unlink()
+    jobs = jobs_of(snakemake(copy, *fewer))
+    assert jobs["collect_table"] == jobs["draw_figure"] > 0 and jobs["decide_claims"] == 1
+    shutil.copy(finished / "results/smoke/config.json", copy / "results/smoke")
+    run = copy / layout.run("smoke", all_runs(read_tier("smoke", ROOT))[0].id)
+    summary = json.loads((run / "summary.json").read_text()) | {"code": "of last week"}
+    (run / "summary.json").write_text(json.dumps(summary))
+    seals.seal(run, seals.TRAINED)
+    refusal = snakemake(copy, *ALL, "--dry-run", fails=True)
+    assert f"{run.relative_to(copy)} is stale" in refusal and "sharpflat status" in refusal

@@ -115,6 +115,30 @@ def records(config: Config) -> Iterator[tuple[Record, Path]]:
     yield from ((record, layout.edge(tier, record.id)) for record in all_edges(config))
 
 
+def refuse_other(config: Config) -> None:
+    """Refuse a tier's folder whose results other settings or other code made.
+
+    For a workflow that has no records of its own to tell by, as where the folder was copied here.
+
+    Raises:
+        ValueError: A result is stale, or the resolved configuration is another; says what to do.
+    """
+    resolved = layout.resolved_config(config.name)
+    unrecorded = "and Snakemake has no record of making it here: delete"
+    stale = [result.path for result in tier_status(config) if result.state == "stale"]
+    if stale:
+        raise ValueError(
+            f"{stale[0]} is stale, one of {len(stale)} results, {unrecorded} {resolved} and what "
+            f"`python -m sharpflat status --tier {config.tier}` calls stale, and it is made again"
+        )
+    asked = json.dumps(config.raw, indent=2, sort_keys=True) + "\n"
+    if resolved.exists() and resolved.read_text() != asked:
+        raise ValueError(
+            f"{resolved} is of other settings than asked for, {unrecorded} it, and all that these "
+            "settings decide is made again"
+        )
+
+
 def stale_energies(config: Config) -> list[Path]:
     """Tables of the energies that other code measured, or along other trajectories."""
     return [found.path for found in _energies(config) if found.state == "stale"]

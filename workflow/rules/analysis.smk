@@ -74,11 +74,13 @@ rule write_report:
 
 rule claims:
     input:
+        RESOLVED,
         layout.claims(STUDY.name),
     localrule: True
 
 
 rule report:
     input:
+        RESOLVED,
         layout.report(STUDY.name),
     localrule: True

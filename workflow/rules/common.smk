@@ -1,6 +1,7 @@
 # The checked configuration, and what every rule of the workflow shares.
 import json
 import shlex
+from base64 import b64encode
 
 from snakemake.settings.types import DeploymentMethod
 
@@ -14,6 +15,7 @@ from sharpflat.sources import (
     energy_code_hash,
     training_code_hash,
 )
+from sharpflat.status import refuse_other
 
 TIER = config.get("tier", "laptop")
 try:
@@ -21,6 +23,18 @@ try:
     STUDY = read_tier(TIER, CHECKOUT, config)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
+
+# Every target asks for it. Where it is missing, as from a tarball, whose files are all equally old,
+# nothing else says that the figures there may be of other settings; once made, it is newer.
+RESOLVED = layout.resolved_config(STUDY.name)
+# Where it was copied here without Snakemake's records, which alone tell of other settings and code,
+# Snakemake would take any result for what is asked for.
+RECORD = Path(".snakemake/metadata") / b64encode(str(RESOLVED).encode(), b"_-").decode()
+if workflow.is_main_process and RESOLVED.exists() and not RECORD.exists():
+    try:
+        refuse_other(STUDY)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
 
 ENVIRONMENT = "../../envs/sharpflat.yaml"
 LOGS = layout.results(STUDY.name) / "logs"

@@ -88,5 +88,6 @@ if STUDY.benchmark is not None:
 
     rule benchmarks:
         input:
+            RESOLVED,
             layout.figure(STUDY.name, "eigensolver_cost"),
         localrule: True

@@ -35,5 +35,6 @@ for name in STUDY.figures:
         name:
             name
         input:
+            RESOLVED,
             layout.figure(STUDY.name, name),
         localrule: True
