@@ -79,7 +79,8 @@ def plot_optimizers(table: pd.DataFrame) -> Figure:
     update along the base optimizer. The fourth has, in units of 2/η, λ_1 of ``D^{-1/2} H D^{-1/2}``
     for optimizers that divide by D, the root of their second moments, and λ_1 of H for SGD, with or
     without momentum. Its lines are 1 and, with momentum β, ``1 + β`` or, where β averages
-    gradients as in Adam, ``(1 + β) / (1 - β)`` [Cohen et al. 2022].
+    gradients as in Adam, ``(1 + β) / (1 - β)`` [Cohen et al. 2022]. Muon and
+    SAM have other edges, and nothing is drawn.
 
     Args:
         table: As :func:`sharpflat.analysis.tables.figure_table` returns it, with the varied setting
@@ -177,7 +178,7 @@ def _plot_sharpness(axes: Axes, rows: pd.DataFrame) -> None:
     else:
         axes.set_yticks([])
         axes.minorticks_off()
-    say_if_empty(axes, near["sharpness"], "no second\nmoments")
+    say_if_empty(axes, near["sharpness"], r"its edge is" "\n" r"not $2/\eta$")
     mark_switch(axes)
     finish_shown(axes, near)
 
