@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -149,6 +150,11 @@ def snapshots(config: Config) -> dict[str, int]:
 def probes(config: Config) -> int:
     """Random probes of a measurement of the curvature energy; 0 where none is measured."""
     return max((figure.probes for figure in config.figures.values()), default=0)
+
+
+def resolved_json(config: Config) -> str:
+    """What ``config.json`` beside the results holds, without the newline at its end."""
+    return json.dumps(config.raw, indent=2, sort_keys=True)
 
 
 def runs_csv(config: Config) -> str:

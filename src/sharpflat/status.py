@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sharpflat import energy_record, layout, seals
 from sharpflat.config import Config
-from sharpflat.plan import all_edges, all_prefixes, all_runs, probes, snapshots
+from sharpflat.plan import all_edges, all_prefixes, all_runs, probes, resolved_json, snapshots
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.sources import edge_code_hash, training_code_hash
 
@@ -131,8 +131,7 @@ def refuse_other(config: Config) -> None:
             f"{stale[0]} is stale, one of {len(stale)} results, {unrecorded} {resolved} and what "
             f"`python -m sharpflat status --tier {config.tier}` calls stale, and it is made again"
         )
-    asked = json.dumps(config.raw, indent=2, sort_keys=True) + "\n"
-    if resolved.exists() and resolved.read_text() != asked:
+    if resolved.exists() and resolved.read_text() != f"{resolved_json(config)}\n":
         raise ValueError(
             f"{resolved} is of other settings than asked for, {unrecorded} it, and all that these "
             "settings decide is made again"

@@ -1,5 +1,4 @@
 # The checked configuration, and what every rule of the workflow shares.
-import json
 import shlex
 from base64 import b64encode
 

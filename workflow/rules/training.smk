@@ -10,7 +10,7 @@ rule resolve_config:
     conda:
         ENVIRONMENT
     params:
-        values=json.dumps(STUDY.raw, indent=2, sort_keys=True),
+        values=plan.resolved_json(STUDY),
     shell:
         "printf '%s\n' {params.values:q} > {output:q} 2> {log:q}"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import random
@@ -240,10 +239,10 @@ def run_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]) 
     if options.device:
         overrides["device"] = options.device
     config = tier_of(options, overrides)
-    from sharpflat.plan import all_edges, all_prefixes, all_runs, snapshots
+    from sharpflat.plan import all_edges, all_prefixes, all_runs, resolved_json, snapshots
 
     resolved = layout.resolved_config(config.name)
-    write_whole(resolved, (json.dumps(config.raw, indent=2, sort_keys=True) + "\n").encode())
+    write_whole(resolved, f"{resolved_json(config)}\n".encode())
     for name in config.datasets:
         mirror = [] if config.data_mirror is None else ["--mirror", str(config.data_mirror)]
         if not layout.dataset(name).exists():
