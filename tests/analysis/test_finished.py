@@ -63,6 +63,13 @@ def test_a_seed_without_one_of_its_runs_is_left_out_and_said(config: Config, res
     assert len(table[table["method"] != "before_switch"]) == len(runs) * len(left) // len(whole)
 
 
+def test_a_seed_without_the_prefix_of_its_runs_is_left_out(config: Config, results: Path) -> None:
+    taken = figure_runs(config, config.figures["ablation_lr"])[0]
+    shutil.rmtree(results / "prefixes" / taken.record.prefix.id)
+    table = figure_table(config, "ablation_lr", results, finished=True)
+    assert seeds_left_out(config, "ablation_lr", table) == [seed_of(taken)]
+
+
 def test_a_whole_figure_loses_nothing(config: Config, results: Path) -> None:
     table = figure_table(config, "dom_bulk", results, finished=True)
     assert table.equals(figure_table(config, "dom_bulk", results))
