@@ -85,10 +85,10 @@ def test_sharpness_is_in_units_of_the_edge(table: pd.DataFrame) -> None:
         assert edges == pytest.approx([1, edge])
 
 
-def test_an_optimizer_without_a_measured_edge_says_so(table: pd.DataFrame) -> None:
+def test_an_optimizer_without_a_known_edge_says_so(table: pd.DataFrame) -> None:
     muon = table[table["value"] != "adam"].assign(value="muon")
     sharpness = plot_optimizers(muon).axes[3]
-    assert "no second\nmoments" in [text.get_text() for text in sharpness.texts]
+    assert "its edge is\nnot $2/\\eta$" in [text.get_text() for text in sharpness.texts]
 
 
 @pytest.mark.parametrize(
