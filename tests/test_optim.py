@@ -11,7 +11,13 @@ from torch.autograd.functional import hessian
 from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from sharpflat.curvature import DominantSubspace, HessianOperator, NonFiniteProductError
+from sharpflat.curvature import (
+    DominantSubspace,
+    HessianOperator,
+    ModelChangedError,
+    NonFiniteProductError,
+    UnsupportedModelError,
+)
 from sharpflat.optim import ProjectedOptimizer
 from sharpflat.tasks.losses import cross_entropy
 
@@ -557,3 +563,22 @@ def test_copies(training):
         parameter.grad = original.grad.clone()
     copied.step()
     assert torch.allclose(parameters_to_vector(model.parameters()), training.theta, atol=1e-14)
+
+
+def test_refuses_a_step_of_a_model_that_was_replaced_or_inside_autocast(training):
+    """Oracle: parameters stay where they were; the subspace knows nothing of the new ones."""
+    optimizer = training.projected(BASES["sgd"], 0.0, 1.0)
+    training.backward(0)
+    optimizer.step()
+    training.backward(1)
+    optimizer.subspace.update()  # so that the step itself makes no product
+    before = training.theta
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16),
+        pytest.raises(UnsupportedModelError, match="outside of it"),
+    ):
+        optimizer.step()
+    training.model.load_state_dict(copy.deepcopy(training.model.state_dict()), assign=True)
+    with pytest.raises(ModelChangedError, match="was replaced"):
+        optimizer.step()
+    assert torch.equal(training.theta, before)

@@ -162,12 +162,15 @@ def test_steps_of_a_network(base, bulk_rate):
         assert torch.allclose(training.theta, dense.theta, rtol=0, atol=1e-8)
 
 
-def test_steps_in_adams_own_metric():
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_steps_in_adams_own_metric(amsgrad):
     """Oracle: dense eigenvectors of D^{-1/2} H D^{-1/2}, D from a copy of Adam by hand."""
     training, dense = Training(), Training()
-    base = lambda m: torch.optim.Adam(m.parameters(), lr=0.5, betas=(0.8, 0.9))  # noqa: E731
+    options = {"lr": 0.5, "betas": (0.8, 0.9), "amsgrad": amsgrad}
+    base = lambda m: torch.optim.Adam(m.parameters(), **options)  # noqa: E731
     optimizer = training.stretched(base, metric=True)
     reference, mean = base(dense.model), torch.zeros(43, dtype=torch.float64)
+    largest = mean
     for step in range(4):
         training.backward(step)
         optimizer.step()
@@ -175,7 +178,8 @@ def test_steps_in_adams_own_metric():
         dense.backward(step)
         gradient = torch.cat([p.grad.reshape(-1) for p in dense.model.parameters()])
         mean = 0.9 * mean + 0.1 * gradient**2
-        root = ((mean / (1 - 0.9 ** (step + 1))).sqrt() + 1e-8).sqrt()
+        largest = torch.maximum(largest, mean) if amsgrad else mean
+        root = ((largest / (1 - 0.9 ** (step + 1))).sqrt() + 1e-8).sqrt()
         reference.step()
         seen = root * (dense.theta - before)
         after = dense_step(H / root / root[:, None], seen, optimizer) / root

@@ -218,7 +218,9 @@ class AdamHessian:
             state = self.optimizer.state.get(parameter)
             mean = torch.zeros_like(parameter)  # of one that never had a gradient
             if state:
-                mean = state["exp_avg_sq"] / (1 - decay ** float(state["step"]))
+                # Under amsgrad Adam divides by the largest that they have been.
+                squares = state.get("max_exp_avg_sq", state["exp_avg_sq"])
+                mean = squares / (1 - decay ** float(state["step"]))
             parts.append((mean.sqrt() + eps).reshape(-1))
         self.root = torch.cat(parts).to(self.root).sqrt()
 

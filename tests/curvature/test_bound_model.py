@@ -360,3 +360,102 @@ def test_a_penalty_on_the_parameters_has_no_decomposition(data, kind):
     assert torch.allclose(HessianOperator(model, penalised, *data) @ v, H, rtol=1e-12)
     with pytest.raises(UnsupportedLossError, match=r"penalty on the weights.*take it out"):
         kind(model, penalised, *data) @ v
+
+
+def hooked_parameter(model: nn.Sequential) -> None:
+    model[0].weight.register_hook(lambda gradient: 3 * gradient)
+
+
+def hooked_layer(model: nn.Sequential) -> None:
+    model[2].register_full_backward_hook(lambda layer, inside, outside: (2 * inside[0],))
+
+
+def hooked_before_a_layer(model: nn.Sequential) -> None:
+    model[2].register_full_backward_pre_hook(lambda layer, outside: (2 * outside[0],))
+
+
+@every_kind
+@pytest.mark.parametrize("hook", [hooked_parameter, hooked_layer, hooked_before_a_layer])
+def test_backward_hooks_change_no_loss(data, kind, hook):
+    """Oracle: the product without the hook, which is there again for training."""
+    model = tanh_mlp()
+    expected = product(kind(model, cross_entropy, *data))
+    parameter = model[0].weight
+    (plain,) = torch.autograd.grad(cross_entropy(model(data[0]), data[1]), parameter)
+    hook(model)
+    assert torch.equal(product(kind(model, cross_entropy, *data)), expected)
+    (hooked,) = torch.autograd.grad(cross_entropy(model(data[0]), data[1]), parameter)
+    assert not torch.allclose(hooked, plain)
+
+
+class Scaled(nn.Module):
+    """An MLP times a number, a tensor and a function that are none of its buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp, self.factor, self.constant = tanh_mlp(), 1.0, torch.ones(3).double()
+        self.function = torch.tanh
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.constant * self.function(self.mlp(x))
+
+
+ATTRIBUTES = {
+    "number": lambda model: setattr(model, "factor", 3.0),
+    "function": lambda model: setattr(model, "function", torch.sigmoid),
+    "tensor": lambda model: model.constant.mul_(2),
+    "another tensor": lambda model: setattr(model, "constant", 2 * model.constant),
+    "forward hook": lambda model: model.mlp.register_forward_hook(lambda m, x, f: 2 * f),
+}
+
+
+@every_kind
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_attributes_changed_under_a_recorded_graph(data, kind, name):
+    """Oracle: an operator built after the change."""
+    model = Scaled()
+    operator = kind(model, cross_entropy, *data)
+    before = product(operator)
+    ATTRIBUTES[name](model)
+    assert torch.equal(product(operator), product(kind(model, cross_entropy, *data)))
+    assert not torch.equal(product(operator), before)
+
+
+def test_a_loss_changed_after_it_was_looked_at(data):
+    """Oracle: an operator built after the change, or its refusal."""
+    model, loss = tanh_mlp(), nn.CrossEntropyLoss()
+    operator = HessianOperator(model, loss, *data)
+    product(operator)
+    loss.label_smoothing = 0.3
+    assert torch.equal(product(operator), product(HessianOperator(model, loss, *data)))
+    for name, value in (("reduction", "sum"), ("weight", torch.tensor([1.0, 5.0, 9.0]).double())):
+        changed = nn.CrossEntropyLoss()
+        operator = HessianOperator(model, changed, *data)
+        product(operator)
+        setattr(changed, name, value)
+        with pytest.raises(UnsupportedLossError, match="not a mean over samples"):
+            product(operator)
+
+
+def test_refuses_weights_that_a_parametrization_holds(data):
+    """Oracle: what the cache holds was computed without a graph."""
+    model = tanh_mlp()
+    torch.nn.utils.parametrizations.orthogonal(model[0])
+    operator = HessianOperator(model, cross_entropy, *data)
+    with torch.nn.utils.parametrize.cached():
+        with torch.no_grad():
+            model(data[0])
+        with pytest.raises(UnsupportedModelError, match=r"cached\(\) is on.*outside"):
+            product(operator)
+
+
+@every_change
+def test_theta_of_a_changed_model_is_refused(name):
+    """Oracle: the parameters that it would read are no longer the model's."""
+    change, message = CHANGES[name]
+    model = model_to_change()
+    x, y = torch.randn(SAMPLES, 4, dtype=torch.float64), torch.arange(SAMPLES) % 3
+    operator = HessianOperator(model, cross_entropy, x, y)
+    change(model)
+    with pytest.raises(ModelChangedError, match=rf"{message}.*operator\.rebind\(\)"):
+        operator.theta()

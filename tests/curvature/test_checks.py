@@ -1,15 +1,21 @@
 """Models, losses and arguments for which the full-batch Hessian is not defined are refused."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from sharpflat.curvature import (
+    FunctionalHessianOperator,
     GGNOperator,
     HessianOperator,
+    NonFiniteProductError,
     UnsupportedLossError,
     UnsupportedModelError,
+    top_eigenpairs,
 )
 
 SAMPLES = 20
@@ -180,3 +186,120 @@ def test_refuses_bad_arguments(name):
             arguments["y"],
             chunk_size=arguments["chunk_size"],
         )
+
+
+EMBEDDINGS = {
+    "max_norm": {"max_norm": 0.5},
+    "scale_grad_by_freq": {"scale_grad_by_freq": True},
+    "sparse": {"sparse": True},
+}
+
+
+@pytest.mark.parametrize("name", EMBEDDINGS)
+def test_refuses_embeddings_whose_gradient_is_not_the_losss(name):
+    """Oracle: torch's documentation of these options; the weight stays as it was."""
+    model = nn.Sequential(nn.Embedding(5, 4, **EMBEDDINGS[name]), nn.Flatten(), nn.Linear(4, 3))
+    before = model[0].weight.detach().clone()
+    with pytest.raises(UnsupportedModelError, match=rf"0 \(Embedding with {name}=.*without that"):
+        HessianOperator(model, functional.cross_entropy, Y[:, None], Y)
+    assert torch.equal(model[0].weight, before)
+
+
+def test_refuses_a_model_that_writes_to_its_parameters():
+    """Oracle: a weight that is clipped in forward() is another one afterwards."""
+
+    class Clipped(nn.Linear):
+        def forward(self, x):
+            self.weight.data.clamp_(-0.1, 0.1)
+            return super().forward(x)
+
+    with pytest.raises(UnsupportedModelError, match=r"writes to its parameters weight.*after the"):
+        HessianOperator(Clipped(4, 3), functional.cross_entropy, X, Y)
+
+
+def test_refuses_a_loss_that_writes_into_its_targets():
+    """Oracle: the targets are as they were."""
+
+    def clipped(outputs, targets):
+        return functional.mse_loss(outputs, targets.clamp_(-0.1, 0.1))
+
+    targets = torch.randn(SAMPLES, 3)
+    before = targets.clone()
+    with pytest.raises(UnsupportedLossError, match=r"writes into its targets.*clone\(\)"):
+        HessianOperator(nn.Linear(4, 3), clipped, X, targets)
+    assert torch.equal(targets, before)
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: float(torch.rand(()))])
+def test_refuses_chance_that_two_evaluations_do_not_show(draw):
+    """Oracle: a branch that is skipped about once in 10,000 times depends on chance."""
+
+    class Skipping(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) if draw() > 1e-4 else x[:, :3]
+
+    with pytest.raises(UnsupportedModelError, match=r"draws random numbers.*stochastic depth"):
+        HessianOperator(Skipping(4, 3), functional.cross_entropy, X, Y)
+
+
+def test_refuses_complex_parameters():
+    """Oracle: their curvature is no matrix in real numbers of that size."""
+
+    class Spectral(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4, 3, dtype=torch.complex64))
+
+        def forward(self, x):
+            return (x.to(torch.complex64) @ self.weight).abs()
+
+    with pytest.raises(UnsupportedModelError, match=r"weight is torch\.complex64.*view_as_complex"):
+        HessianOperator(Spectral(), functional.cross_entropy, X, Y)
+
+
+@pytest.mark.parametrize("kind", [HessianOperator, GGNOperator, FunctionalHessianOperator])
+def test_weight_norm(kind):
+    """Oracle: the same layer written out; torch's own double backward is off by half of H."""
+
+    class Norm(nn.Module):
+        def forward(self, g, v):
+            return v * (g / torch.linalg.vector_norm(v, dim=1, keepdim=True))
+
+        def right_inverse(self, w):
+            return torch.linalg.vector_norm(w, dim=1, keepdim=True), w
+
+    torch.manual_seed(0)
+    fused, own = (nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)) for _ in range(2))
+    own.load_state_dict(fused.state_dict())
+    nn.utils.parametrizations.weight_norm(fused[0])
+    nn.utils.parametrize.register_parametrization(own[0], "weight", Norm())
+    written_out = kind(own, functional.cross_entropy, X, Y)
+    symmetric = written_out @ torch.eye(48)
+    assert torch.allclose(symmetric, symmetric.T, atol=1e-6)
+    if kind is GGNOperator:
+        products = kind(fused, functional.cross_entropy, X, Y) @ torch.eye(48)
+        assert torch.allclose(products, symmetric, atol=1e-6)
+        return
+    with pytest.raises(UnsupportedModelError, match="wrong through torch's weight_norm: register"):
+        kind(fused, functional.cross_entropy, X, Y)
+
+
+def test_a_loss_that_was_infinite_is_looked_at_once_it_is_not():
+    """Oracle: chunks of a sum are no mean, wherever the parameters were when it was built."""
+    model = nn.Linear(4, 3)
+    with torch.no_grad():
+        model.bias[0] = float("inf")
+    operator = HessianOperator(model, nn.CrossEntropyLoss(reduction="sum"), X, Y)
+    with torch.no_grad():
+        model.bias[0] = 0.0
+    with pytest.raises(UnsupportedLossError, match="not a mean over samples"):
+        operator @ torch.ones(15)
+
+
+def test_no_curvature_where_the_loss_is_not_finite():
+    """Oracle: the loss; the absolute error's derivative there is one, and H looks like a number."""
+    targets = torch.randn(SAMPLES, 3)
+    targets[7, 1] = float("inf")
+    operator = HessianOperator(nn.Linear(4, 3), functional.huber_loss, X, targets)
+    with pytest.raises(NonFiniteProductError, match="the loss or the data are not finite"):
+        top_eigenpairs(operator, 1)

@@ -18,8 +18,15 @@ from sharpflat.curvature import (
     HessianOperator,
     MatrixOperator,
     NonFiniteProductError,
+    UnsupportedModelError,
+    combination,
+    curvature_energy,
+    diagonal,
+    spectral_density,
     top_eigenpairs,
+    trace,
 )
+from sharpflat.curvature.krylov import rounding_of
 
 
 def spectrum(*parts: Tensor | float) -> Tensor:
@@ -356,6 +363,7 @@ BAD_ARGUMENTS = {
     "start of zeros": ({"initial": torch.zeros(55, 2)}, "initial"),
     "start that is not finite": ({"initial": torch.full((55, 2), math.nan)}, "initial"),
     "products below k + 1": ({"max_matvecs": 5}, "max_matvecs is 5; k = 5 needs at least k"),
+    "products not a number": ({"max_matvecs": math.nan}, "max_matvecs is nan"),
 }
 
 
@@ -373,3 +381,88 @@ def test_operator_that_is_not_finite():
     """Oracle: the documented error."""
     with pytest.raises(NonFiniteProductError):
         top_eigenpairs(MatrixOperator(torch.full((6, 6), math.nan)), 2)
+
+
+def asymmetric(dtype: torch.dtype, share: float = 0.1) -> Tensor:
+    noise = torch.randn(2, 30, 30, dtype=torch.float64)
+    return (noise[0] + noise[0].T + share * noise[1]).to(dtype)
+
+
+class Products:
+    """A matrix that is known by its products alone."""
+
+    def __init__(self, matrix: Tensor, *, writes: bool = False) -> None:
+        self.matrix, self.writes = matrix, writes
+        self.shape, self.dtype, self.device = tuple(matrix.shape), matrix.dtype, matrix.device
+
+    def matmat(self, V: Tensor) -> Tensor:
+        return self.matrix @ (V.mul_(2) if self.writes else V)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda operator: top_eigenpairs(operator, 2),
+        lambda operator: top_eigenpairs(operator, 2, which="magnitude"),
+        trace,
+        diagonal,
+        spectral_density,
+        lambda operator: curvature_energy(operator, torch.eye(30, 4, dtype=operator.dtype)),
+    ],
+)
+def test_refuses_an_operator_that_is_not_symmetric(dtype, ask):
+    """Oracle: its transpose."""
+    with pytest.raises(ValueError, match=r"is not symmetric.*second derivative is wrong"):
+        ask(Products(asymmetric(dtype)))
+
+
+def test_rounding_is_no_asymmetry(monkeypatch):
+    """Oracle: H is symmetric; a softmax this near to 0 and 1 holds little but rounding of it."""
+    asked = []
+
+    def counted(*arguments):
+        asked.append(rounding_of(*arguments))
+        return asked[-1]
+
+    monkeypatch.setattr("sharpflat.curvature.krylov.rounding_of", counted)
+    labels = torch.arange(200) % 10
+    x = torch.eye(10)[labels] + 0.05 * torch.randn(200, 10)
+    model = torch.nn.Linear(10, 10)
+    model.load_state_dict({"weight": 22 * torch.eye(10), "bias": torch.zeros(10)})
+    hessian = HessianOperator(model, torch.nn.functional.cross_entropy, x, labels)
+    top_eigenpairs(hessian, 2, max_matvecs=40)
+    assert len(asked) == 1  # it looked asymmetric, and no further product was spent on that
+
+
+def test_refuses_products_that_write_into_the_vectors():
+    """Oracle: the solver's basis would be another one afterwards."""
+    matrix = torch.diag(torch.arange(9.0))
+    with pytest.raises(ValueError, match=r"matmat of Products writes into the vec.*V\.clone\(\)"):
+        top_eigenpairs(Products(matrix, writes=True), 2)
+
+
+def test_refuses_products_whose_squares_vanish(matrix_with):
+    """Oracle: the eigenvalues, once multiplied as the message says."""
+    operator, _ = matrix_with(1e-200 * torch.arange(1, 10, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"squares vanish in float64.*1e150 \* operator"):
+        top_eigenpairs(operator, 1)
+    scaled = top_eigenpairs(combination((1e150, operator)), 1)
+    assert float(scaled.eigenvalues) == pytest.approx(9e-50)
+
+
+def test_refuses_autocast(matrix_with):
+    """Oracle: the basis of a solve in bfloat16 is orthonormal to 5e-3."""
+    operator, _ = matrix_with(torch.arange(9, dtype=torch.float32))
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16),
+        pytest.raises(UnsupportedModelError, match="outside of it"),
+    ):
+        top_eigenpairs(operator, 2)
+
+
+@pytest.mark.parametrize("matrix", [asymmetric(torch.float64), torch.eye(3, dtype=torch.int64)])
+def test_refuses_matrices(matrix):
+    """Oracle: the documented ValueError."""
+    with pytest.raises(ValueError, match=r"not symmetric|it must be floating point"):
+        MatrixOperator(matrix)

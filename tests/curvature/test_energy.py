@@ -129,6 +129,8 @@ def test_overlap_of_subspaces() -> None:
     assert subspace_overlap(eye[:, :2], eye[:, 1:3]) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="differ in shape"):
         subspace_overlap(eye[:, :2], eye[:, :3])
+    with pytest.raises(ValueError, match=r"not orthonormal.*torch\.linalg\.qr"):
+        subspace_overlap(eye[:, :2], torch.ones(4, 2))
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,19 @@ import copy
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from curvature.rotating import OUTLIERS, K, RotatingMatrix, walk
-from torch import nn
+from torch import Tensor, nn
 
-from sharpflat.curvature import DominantSubspace, HessianOperator, NonFiniteProductError
+from sharpflat.curvature import (
+    DominantSubspace,
+    HessianOperator,
+    ModelChangedError,
+    NonFiniteProductError,
+    UnsupportedModelError,
+)
 from sharpflat.tasks.losses import mse
 
 
@@ -338,3 +345,89 @@ def test_refuses_the_state_of_another_subspace(sine, name):
     with pytest.raises(ValueError, match=message):
         other.load_state_dict(whole.state_dict())
     assert other.num_matvecs == 0
+
+
+def small_model() -> tuple[nn.Sequential, Tensor, Tensor]:
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3), nn.Linear(3, 3)).double()
+    model[3].requires_grad_(False)
+    return model, torch.randn(12, 4, dtype=torch.float64), torch.arange(12) % 3
+
+
+def largest(operator: HessianOperator) -> float:
+    dense = operator @ torch.eye(operator.shape[0], dtype=torch.float64)
+    return float(torch.linalg.eigvalsh(dense)[-1])
+
+
+SURROUNDINGS = {
+    "data": lambda model, x: x.mul_(3),
+    "data through NumPy": lambda model, x: np.multiply(x.numpy(), 3, out=x.numpy()),
+    "frozen": lambda model, x: model[3].weight.data.mul_(3),
+    "layer": lambda model, x: model.__setitem__(1, nn.Sigmoid()),
+}
+
+
+@pytest.mark.parametrize("refresh", ["adaptive", 50])
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_what_changes_beside_the_parameters(name, refresh):
+    """Oracle: the dense Hessian after the change; nothing else would make a product here."""
+    model, x, y = small_model()
+    hessian = HessianOperator(model, mse, x, y)
+    subspace = DominantSubspace(hessian, 2, refresh=refresh, tol=1e-3)
+    subspace.update()
+    before = subspace.num_matvecs
+    subspace.update()
+    assert subspace.num_matvecs == before
+    SURROUNDINGS[name](model, x)
+    subspace.update()
+    assert subspace.num_matvecs > before
+    assert float(subspace.eigenvalues[0]) == pytest.approx(largest(hessian), rel=1e-4)
+
+
+def test_missing_labels_are_no_change():
+    """Oracle: the same data, of which some are NaN and left out by the loss."""
+    model, x, _ = small_model()
+    y = torch.zeros(12, 3, dtype=torch.float64)
+    y[:, 1] = float("nan")
+
+    def known(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets.nan_to_num()).square().mean()
+
+    subspace = DominantSubspace(HessianOperator(model, known, x, y), 2)
+    subspace.update()
+    before = subspace.num_matvecs
+    subspace.update()
+    assert subspace.num_matvecs == before
+
+
+def test_a_changed_model_is_refused():
+    """Oracle: the basis would go on as that of parameters which the model no longer has."""
+    model, x, y = small_model()
+    subspace = DominantSubspace(HessianOperator(model, mse, x, y), 2)
+    subspace.update()
+    model.load_state_dict({k: 2 * v for k, v in model.state_dict().items()}, assign=True)
+    with pytest.raises(ModelChangedError, match=r"0\.weight was replaced.*operator\.rebind"):
+        subspace.update()
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_alignment_of_vectors_whose_squares_are_out_of_range(scale):
+    """Oracle: alignment does not depend on the vector's length."""
+    subspace = DominantSubspace(RotatingMatrix(), K)
+    v = torch.linspace(-1, 2, 60, dtype=torch.float64)
+    assert subspace.alignment(scale * v) == pytest.approx(subspace.alignment(v))
+    assert subspace.alignment(0 * v) == 0.0
+    assert math.isnan(subspace.alignment(math.nan * v))
+
+
+def test_refuses_autocast():
+    """Oracle: a projection in bfloat16 is off by 3 %."""
+    subspace = DominantSubspace(RotatingMatrix(), K)
+    subspace.update()
+    for use in (subspace.update, subspace.refresh, subspace.project, subspace.alignment):
+        arguments = () if use in (subspace.update, subspace.refresh) else (torch.ones(60),)
+        with (
+            torch.autocast("cpu", dtype=torch.bfloat16),
+            pytest.raises(UnsupportedModelError, match="outside of it"),
+        ):
+            use(*arguments)

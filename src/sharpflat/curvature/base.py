@@ -16,6 +16,7 @@ functions that a module calls is not worth 6 %: two thirds of a product are its 
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from sharpflat.curvature.algebra import OperatorAlgebra
 from sharpflat.curvature.batches import Batches, data_of
 from sharpflat.curvature.bound_model import BoundModel
+from sharpflat.curvature.checks import refuse_wrong_second_derivatives
 from sharpflat.curvature.differentiation import (
     LossFunction,
     Tensors,
@@ -54,9 +56,12 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     ``P`` counts the parameters that require gradients, flattened in ``model.parameters()`` order.
     The parameters are read at each call: after a training step the same operator is the curvature
     at the new point. So are buffers and the data, if they are written to in place (through NumPy or
-    ``.data`` it shows if one of 4,096 values spread over a tensor changes); a plain Python
-    attribute that ``forward`` reads is not watched. Layers are evaluated in the mode that they had
-    when the operator was built, whatever their mode is now, and left as they were.
+    ``.data`` it shows if one of 4,096 values spread over a tensor changes), and what else the
+    modules of model and loss hold: numbers, texts, functions, constant tensors, forward hooks. A
+    global variable that ``forward`` reads is not watched. Layers are evaluated in the mode that
+    they had when the operator was built, whatever their mode is now, and left as they were.
+    Backward hooks of parameters and modules are left out, since they change no loss. Where the loss
+    is not finite, products are NaN.
 
     Built as ``Operator(model, loss_fn, inputs, targets)``, or as ``Operator(model, loss_fn,
     batches)`` over data that are read batch by batch, in any order, at each product (at each θ if
@@ -91,12 +96,14 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             them. Every process must then build and use the operator alike; each gets the same
             products to the bit. Default: this process holds all samples.
 
-    Every product, size and sample raises ``ModelChangedError`` if the model no longer has the
+    Every product, size, sample and θ raises ``ModelChangedError`` if the model no longer has the
     parameters that the operator was built over: they were cast, moved, frozen or replaced.
 
     Raises:
         UnsupportedModelError: A layer depends on the rest of the batch or on chance, evaluating
-            the model writes to its buffers or inputs, or ``torch.autocast`` rounds it.
+            the model draws random numbers or writes to its parameters, buffers or inputs,
+            ``torch.autocast`` rounds it, parameters are complex, or torch differentiates a layer
+            wrongly twice.
         UnsupportedLossError: The loss is neither a deterministic mean over samples nor a pair that
             adds up, or depends on none of the parameters.
         ValueError: No samples, numbers of samples that differ, batches that can be read once
@@ -143,6 +150,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         self.shape = (sum(self._sizes), sum(self._sizes))
         limit = self._given_limit
         self.memory_limit = default_memory_limit(self.device) if limit is None else limit
+        self._derivatives_checked = False
         self._recorder = Recorder(bound, self.loss_fn, data)
         self.loss = self._recorder.loss
         self._bytes_each = self._recorder.bytes_each(self._record)
@@ -202,9 +210,28 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         self.__dict__.update(new.__dict__)  # at once: a refusal leaves the old binding
 
     def theta(self) -> Tensor:
-        """A copy of the parameters now, ``(P,)``, in float32 where they are in half precision."""
+        """A copy of the parameters now, ``(P,)``, in float32 where they are in half precision.
+
+        Raises:
+            ModelChangedError: The parameters are not those that the operator was built over.
+        """
+        if not self._processes.are_several:  # there all stop together, at the next product
+            self._bound.refuse_if_changed()
         theta = self._flatten(tuple(p.detach() for p in self.parameters))
         return theta.to(torch.promote_types(theta.dtype, torch.float32))
+
+    def surroundings(self) -> tuple[Snapshot, Snapshot] | None:
+        """What makes the matrix beside θ: the data, and the rest of model and loss.
+
+        ``None`` where other processes have data of their own, and may not see what changed here.
+        """
+        if self._processes.are_several:
+            return None
+        differentiated = set(map(id, self.parameters))
+        others = [p for p in self.model.parameters() if id(p) not in differentiated]
+        rest = (*others, *self._bound.buffers(), *self._recorder.loss_tensors)
+        layers = (*self._bound.layers(), *self._recorder.loss_layers)
+        return Snapshot((), (), self._data.tensors, ()), Snapshot((), (), rest, layers)
 
     def matvec(self, v: Tensor) -> Tensor:
         """Multiply with one vector.
@@ -240,6 +267,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
                 for chunk in self._graphs.chunks(self._snapshot(), self._recorded):
                     for row, total in zip(rows, result, strict=True):
                         total.add_(self._flatten(chunk.product(self._unflatten(row))))
+                    if not chunk.is_finite:  # whatever its derivatives are
+                        result.fill_(math.nan)
                     count += chunk.count
                     del chunk  # before the next chunk's graph is built
             return self._mean(result, count).T.to(dtype=V.dtype)
@@ -271,6 +300,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         with self._processes.in_step(kinds=kinds, state=self._state(), vectors=vectors):
             self._bound.refuse_if_changed()
             with self._bound.evaluation():
+                self._recorder.look_again()
                 yield
 
     def _mean(self, own: Tensor, count: float) -> Tensor:
@@ -291,9 +321,10 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         return self.matvec(other) if other.ndim == 1 else self.matmat(other)
 
     def _snapshot(self) -> Snapshot:
-        bound = self._bound
         every = tuple(self.model.parameters())  # those outside the block shape it too
-        return Snapshot(every, bound.buffers(), self._data.tensors, bound.layers())
+        rest = (*self._bound.buffers(), *self._recorder.loss_tensors)
+        layers = (*self._bound.layers(), *self._recorder.loss_layers)
+        return Snapshot(every, rest, self._data.tensors, layers)
 
     def _recorded(self, chunk: Chunk) -> RecordedChunk:
         return self._recorder(chunk, self._record, self._weights)
@@ -308,5 +339,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     def _second_derivative(
         self, outputs: Tensor | Tensors, cotangents: Tensors | None = None
     ) -> Product:
+        if not self._derivatives_checked:
+            refuse_wrong_second_derivatives((outputs,) if isinstance(outputs, Tensor) else outputs)
+            self._derivatives_checked = True
         first = parameter_gradient(outputs, self._leaves, cotangents)
         return lambda v: gradient(first, self._leaves, v)

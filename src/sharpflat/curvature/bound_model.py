@@ -9,14 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import parametrize
 
 from sharpflat.curvature.checks import (
     ModelChangedError,
     UnsupportedModelError,
+    refuse_autocast,
     refuse_batch_dependent_layers,
+    refuse_embeddings,
 )
 from sharpflat.curvature.full_precision import HALF, FullPrecision
+from sharpflat.curvature.hooks import backward_hooks_set_aside
 from sharpflat.curvature.selection import Chosen, checked, ids_of
+from sharpflat.curvature.snapshot import Watch, equal
 
 
 class BoundModel:
@@ -39,8 +44,8 @@ class BoundModel:
         before: The same model bound earlier: layers that it knew keep the mode they had there.
 
     Raises:
-        UnsupportedModelError: A layer depends on the rest of the batch or on chance, or
-            parameters were made in inference mode.
+        UnsupportedModelError: A layer depends on the rest of the batch or on chance, an embedding
+            has no gradient of its own, or parameters are complex or were made in inference mode.
         ValueError: No trainable parameter, or a choice that matches none.
     """
 
@@ -80,6 +85,13 @@ class BoundModel:
                     f"parameter {name} was made inside torch.inference_mode() and cannot be "
                     "differentiated: build the model outside of it"
                 )
+            if parameter.is_complex():
+                raise UnsupportedModelError(
+                    f"parameter {name} is {parameter.dtype}, and curvature is in real numbers: "
+                    "keep its real and imaginary parts as a real parameter, join them in forward() "
+                    "with torch.view_as_complex, or freeze it"
+                )
+        refuse_embeddings(model)
         with self.evaluation():
             refuse_batch_dependent_layers(model)
 
@@ -138,15 +150,19 @@ class BoundModel:
     def evaluation(self) -> Iterator[None]:
         """Layers in the mode that was checked, every flag put back afterwards.
 
+        Backward hooks are set aside: they change the gradients that training steps along, not the
+        loss.
+
         Raises:
-            UnsupportedModelError: Inside ``torch.autocast``, which rounds products.
+            UnsupportedModelError: Inside ``torch.autocast``, which rounds products, or
+                ``parametrize.cached()``, which may hold weights of before.
         """
-        if torch.is_autocast_enabled(self.device.type):
-            kind = self.device.type
+        refuse_autocast(self.device)
+        if parametrize._cache_enabled:
             raise UnsupportedModelError(
-                f"torch.autocast is on, and would round products to "
-                f"{torch.get_autocast_dtype(kind)}: call the operator, the solver and the "
-                f"subspace outside of it, or inside torch.autocast('{kind}', enabled=False)"
+                "torch.nn.utils.parametrize.cached() is on, and may hold weights that were "
+                "computed earlier or without a graph: call the operator, the solver and the "
+                "subspace outside of it"
             )
         if self._full is not None:
             self._full.update()
@@ -158,7 +174,8 @@ class BoundModel:
         try:
             for layer, _ in moved:
                 layer.training = self._training[layer]
-            yield
+            with backward_hooks_set_aside(self.model):
+                yield
         finally:
             for layer, training in moved:
                 layer.training = training
@@ -169,12 +186,31 @@ class BoundModel:
 
         Raises:
             UnsupportedModelError: A layer came to depend on the batch or on chance, or a buffer
-                was written to; it has its old values again.
+                was written to; it has its old values again. Or a parameter was written to.
         """
         refuse_batch_dependent_layers(self.model)
         # Only the math backend of attention can be differentiated twice.
-        with sdpa_kernel(SDPBackend.MATH), self._unwritten_buffers():
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            self._unwritten_parameters(),
+            self._unwritten_buffers(),
+        ):
             yield
+
+    @contextmanager
+    def _unwritten_parameters(self) -> Iterator[None]:
+        # Not put back: that would take a copy of all of them, and training writes to them as well.
+        evaluated = dict(self.model.named_parameters()) | dict(
+            zip(self._names, self.leaves, strict=True)
+        )
+        before = {name: Watch((p,)) for name, p in evaluated.items()}
+        yield
+        if written := [name for name, watch in before.items() if not watch.holds()]:
+            raise UnsupportedModelError(
+                f"evaluating the model writes to its parameters {', '.join(written)}, so that its "
+                "outputs depend on what was evaluated before: write to them after the optimizer's "
+                "step, not in forward()"
+            )
 
     @contextmanager
     def _unwritten_buffers(self) -> Iterator[None]:
@@ -189,7 +225,7 @@ class BoundModel:
             yield
         finally:
             for path, layer, name, buffer, values in before:
-                if layer._buffers.get(name) is buffer and torch.equal(buffer, values):
+                if layer._buffers.get(name) is buffer and equal(buffer, values):
                     continue
                 written.append(path)
                 with torch.no_grad():

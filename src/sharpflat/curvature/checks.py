@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -38,6 +41,79 @@ def refuse_batch_dependent_layers(model: nn.Module) -> None:
         raise UnsupportedModelError(
             f"the full-batch Hessian is ill-defined for {', '.join(offenders)}: "
             "call model.eval(), set dropout to 0, or use a normalisation without batch statistics"
+        )
+
+
+def refuse_embeddings(model: nn.Module) -> None:
+    """Raise if an embedding writes to its weight, or gives no gradient to differentiate again.
+
+    Raises:
+        UnsupportedModelError: Names every offending layer and the remedy.
+    """
+    offenders = [
+        f"{name or type(model).__name__} ({type(layer).__name__} with {option})"
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and (option := _option_of(layer))
+    ]
+    if offenders:
+        raise UnsupportedModelError(
+            f"the curvature is not that of the loss for {', '.join(offenders)}: max_norm writes to "
+            "the weight at every evaluation, scale_grad_by_freq changes the gradient, and sparse "
+            "gradients cannot be differentiated again. Build the layer without that option, or "
+            "freeze its weight where it is not max_norm"
+        )
+
+
+def _option_of(layer: nn.Embedding | nn.EmbeddingBag) -> str | None:
+    if layer.max_norm is not None:
+        return f"max_norm={layer.max_norm}"
+    trained = isinstance(layer.weight, Tensor) and layer.weight.requires_grad
+    options = [name for name in ("scale_grad_by_freq", "sparse") if getattr(layer, name)]
+    return f"{options[0]}=True" if trained and options else None
+
+
+#: Nodes of a graph whose own derivative is wrong: of 2.9 to 2.14 torch's fused weight norm gives a
+#: Hessian that is off by half of itself, and not symmetric; its first derivative is right.
+WRONG_TWICE = {
+    "WeightNormInterfaceBackward0": (
+        "torch's weight_norm: register a parametrization of your own with forward(g, v) = v * (g / "
+        "torch.linalg.vector_norm(v, dim=1, keepdim=True)), or freeze that layer's parameters"
+    )
+}
+
+
+def refuse_wrong_second_derivatives(outputs: Sequence[Tensor]) -> None:
+    """Raise if the graph of outputs holds what torch is known to differentiate wrongly twice.
+
+    Raises:
+        UnsupportedModelError: Names it and the remedy.
+    """
+    left = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
+    seen = set(left)
+    while left:
+        node = left.pop()
+        if (name := node.name()) in WRONG_TWICE:
+            raise UnsupportedModelError(
+                f"the second derivative is wrong through {WRONG_TWICE[name]}; products of "
+                "GGNOperator need first derivatives alone and are right"
+            )
+        following = {after for after, _ in node.next_functions if after is not None} - seen
+        seen |= following
+        left += following
+
+
+def refuse_autocast(device: torch.device) -> None:
+    """Raise inside ``torch.autocast``, which rounds products.
+
+    Raises:
+        UnsupportedModelError: With the remedy.
+    """
+    if torch.is_autocast_enabled(device.type):
+        kind = device.type
+        raise UnsupportedModelError(
+            f"torch.autocast is on, and would round products to "
+            f"{torch.get_autocast_dtype(kind)}: call the operator, the solver and the "
+            f"subspace outside of it, or inside torch.autocast('{kind}', enabled=False)"
         )
 
 

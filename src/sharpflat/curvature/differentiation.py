@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from sharpflat.curvature.checks import UnsupportedLossError
-from sharpflat.curvature.nested import Nested, real_tensors, with_real_tensors
+from sharpflat.curvature.nested import Nested, real_tensors, tensors_in, with_real_tensors
+from sharpflat.curvature.snapshot import version
 
 Tensors: TypeAlias = tuple[Tensor, ...]
 #: What users give: a mean over samples, or a pair of a sum and its count.
@@ -21,6 +22,7 @@ class Loss:
 
     Attributes:
         sums: Whether it gives pairs.
+        is_finite: Whether its last value was.
 
     Args:
         loss_fn: The user's.
@@ -28,11 +30,18 @@ class Loss:
     """
 
     def __init__(self, loss_fn: LossFunction, *, sums: bool) -> None:
-        self._loss_fn, self.sums = loss_fn, sums
+        self._loss_fn, self.sums, self._last = loss_fn, sums, torch.zeros(())
 
     def __call__(self, outputs: Nested, targets: Nested) -> Tensor:
         """The mean, or the sum."""
-        return self._evaluated(outputs, targets)[0]
+        value = self._evaluated(outputs, targets)[0]
+        self._last = value.detach()
+        return value
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the last value was."""
+        return bool(self._last.isfinite().all())
 
     def count(self, outputs: Nested, targets: Nested, size: int) -> float:
         """What the samples count in the mean: their number, or the count of the pair."""
@@ -42,7 +51,14 @@ class Loss:
             return float(self._evaluated(outputs, targets)[1])
 
     def _evaluated(self, outputs: Nested, targets: Nested) -> tuple[Tensor, Tensor | float]:
+        parts = tensors_in(targets)
+        before = list(map(version, parts))
         value = self._loss_fn(outputs, targets)
+        if before != list(map(version, parts)):
+            raise UnsupportedLossError(
+                "the loss writes into its targets, so that every evaluation sees other data: let "
+                "loss_fn compute with a copy, targets.clone()"
+            )
         if isinstance(value, Tensor):
             if not self.sums:
                 return value, 0.0

@@ -107,7 +107,8 @@ def top_eigenpairs(
         The pairs; ``converged`` is False if the limit came first.
 
     Raises:
-        ValueError: k, which, tol, initial or max_matvecs outside what is allowed.
+        ValueError: k, which, tol, initial or max_matvecs outside what is allowed, or an operator
+            that is not symmetric.
         NonFiniteProductError: A product is not finite.
 
     Example:
@@ -178,7 +179,7 @@ def _check(
         )
     if initial is not None and not (initial.any() and initial.isfinite().all()):
         raise ValueError("initial must be finite and have a column that is not 0")
-    if max_matvecs < min(k + 1, num_parameters):
+    if not max_matvecs >= min(k + 1, num_parameters):
         raise ValueError(f"max_matvecs is {max_matvecs}; k = {k} needs at least k + 1 products")
 
 

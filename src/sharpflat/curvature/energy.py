@@ -8,8 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sharpflat.curvature.checks import refuse_autocast
 from sharpflat.curvature.inner import combine, inner, norms
-from sharpflat.curvature.krylov import NonFiniteProductError, SymmetricOperator
+from sharpflat.curvature.krylov import (
+    NOT_FINITE,
+    NonFiniteProductError,
+    SymmetricOperator,
+    refuse_unless_symmetric,
+    rounding_of,
+)
 
 #: Probes whose products are held in memory at a time.
 PROBES_AT_ONCE = 8
@@ -68,7 +75,8 @@ def curvature_energy(
         seed: Seeds the probes.
 
     Raises:
-        ValueError: The basis is not orthonormal or does not have P rows, or fewer than 2 probes.
+        ValueError: The basis is not orthonormal or does not have P rows, fewer than 2 probes, or
+            an operator that is not symmetric in the subspace.
         NonFiniteProductError: A product is not finite.
 
     Example:
@@ -81,7 +89,14 @@ def curvature_energy(
     """
     _check(basis, operator.shape[0], num_probes)
     products = _multiply(operator, basis)
-    quotients = inner(basis, products).diagonal().cpu()
+    square = inner(basis, products)
+    refuse_unless_symmetric(
+        square,
+        norms(products).max().item(),
+        operator.dtype,
+        rounding=lambda: rounding_of(operator, basis, products),
+    )
+    quotients = square.diagonal().cpu()
     frobenius_inside, trace_inside = float(norms(products).square().sum()), float(quotients.sum())
     frobenius_outside, trace_outside = _probe_outside(operator, basis, num_probes, seed)
     return CurvatureEnergy(
@@ -98,10 +113,12 @@ def subspace_overlap(first: Tensor, second: Tensor) -> float:
     """``‖V_1ᵀ V_2‖_F² / k`` of two orthonormal bases ``(P, k)``: 1 if equal, 0 if orthogonal.
 
     Raises:
-        ValueError: The bases differ in shape.
+        ValueError: The bases differ in shape, or one is not orthonormal.
     """
     if first.shape != second.shape:
         raise ValueError(f"bases {tuple(first.shape)} and {tuple(second.shape)} differ in shape")
+    for basis in (first, second):
+        _refuse_unless_orthonormal(basis)
     cosines = inner(first, second)
     return float(cosines.square().sum()) / first.shape[1]
 
@@ -111,12 +128,20 @@ def _check(basis: Tensor, num_parameters: int, num_probes: int) -> None:
         raise ValueError(
             f"the basis has shape {tuple(basis.shape)}; it must be ({num_parameters}, k)"
         )
+    refuse_autocast(basis.device)
+    _refuse_unless_orthonormal(basis)
+    if num_probes < 2:
+        raise ValueError(f"num_probes is {num_probes}; a standard error needs at least 2")
+
+
+def _refuse_unless_orthonormal(basis: Tensor) -> None:
     gram = inner(basis, basis)
     error = float((gram - torch.eye(len(gram)).to(gram)).abs().max())
     if not error <= math.sqrt(torch.finfo(basis.dtype).eps):
-        raise ValueError(f"the basis is not orthonormal: VᵀV differs from I by {error:.2g}")
-    if num_probes < 2:
-        raise ValueError(f"num_probes is {num_probes}; a standard error needs at least 2")
+        raise ValueError(
+            f"the basis is not orthonormal: VᵀV differs from I by {error:.2g}; take "
+            "torch.linalg.qr(V).Q"
+        )
 
 
 def _probe_outside(
@@ -142,9 +167,7 @@ def _probe_outside(
 def _multiply(operator: SymmetricOperator, vectors: Tensor) -> Tensor:
     products = operator.matmat(vectors)
     if not bool(products.isfinite().all()):
-        raise NonFiniteProductError(
-            "a curvature-vector product is not finite: the parameters have diverged"
-        )
+        raise NonFiniteProductError(NOT_FINITE)
     return products
 
 

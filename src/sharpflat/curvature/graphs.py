@@ -28,10 +28,17 @@ Product: TypeAlias = Callable[[Tensors], Tensors]
 
 @dataclass(frozen=True)
 class RecordedChunk:
-    """A chunk's product, to be summed over the chunks, and what the chunk counts in the mean."""
+    """A chunk's product, to be summed over the chunks.
+
+    Attributes:
+        product: Of the chunk.
+        count: What the chunk counts in the mean.
+        is_finite: Whether its loss is.
+    """
 
     product: Product
     count: float
+    is_finite: bool
 
 
 class RecordedGraphs:

@@ -9,12 +9,28 @@ a start block it is block Lanczos, and any choice of columns in between keeps th
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from sharpflat.curvature.checks import refuse_autocast
 from sharpflat.curvature.inner import combine, inner, norms
+from sharpflat.curvature.snapshot import version
+
+#: Largest accepted ``|uᵀ A v - vᵀ A u|`` over ‖A‖, by the precision of products: far above what
+#: they are rounded to (2e-6 in float32 was seen, TF32 has 1e-3), far below a wrong derivative.
+ASYMMETRY = {torch.float64: 1e-6, torch.float32: 1e-2}
+#: By how much that passes the rounding of products where they are known worse.
+OVER_ROUNDING = 5
+#: Norms below this have squares that float64 cannot hold.
+LEAST_NORM = 1e-150
+NOT_FINITE = (
+    "a curvature-vector product is not finite: the parameters have diverged, or the loss or the "
+    "data are not finite"
+)
 
 
 class SymmetricOperator(Protocol):
@@ -40,6 +56,45 @@ class NonFiniteProductError(FloatingPointError):
     """A product with the operator is not finite, as at parameters that have diverged."""
 
 
+def refuse_unless_symmetric(
+    square: Tensor, scale: float, dtype: torch.dtype, *, rounding: Callable[[], float]
+) -> bool:
+    """Raise if ``Uᵀ A U`` of orthonormal vectors shows that A is not symmetric.
+
+    Args:
+        square: ``Uᵀ A U``, ``(m, m)``.
+        scale: A lower bound of ‖A‖.
+        dtype: Of the products with A.
+        rounding: Tells how well products are known; asked only where they look asymmetric. A
+            softmax near 0 and 1, at a loss of 1e-7 in float32, rounds to a tenth of itself.
+
+    Returns:
+        Whether they look asymmetric by their rounding.
+
+    Raises:
+        ValueError: Says by how much, and where to look.
+    """
+    apart = float((square - square.T).abs().max()) if len(square) else 0.0
+    limit = torch.finfo(dtype)
+    if not apart > ASYMMETRY.get(dtype, math.inf) * scale + limit.tiny / limit.eps:
+        return False
+    if apart > OVER_ROUNDING * rounding():
+        raise ValueError(
+            f"the operator is not symmetric: uᵀ A v and vᵀ A u differ by {apart:.2g}, where ‖A v‖ "
+            f"is at most {scale:.2g}, so that eigenpairs and errors would be wrong. Look for a "
+            "layer or loss whose second derivative is wrong (an autograd function of your own, a "
+            "hook on a tensor in forward()); of a matrix of your own take (A + Aᵀ) / 2 if that is "
+            "meant"
+        )
+    return True
+
+
+def rounding_of(operator: SymmetricOperator, vectors: Tensor, products: Tensor) -> float:
+    """Largest change of products ``(P, m)`` where the same vectors, scaled, are rounded anew."""
+    again = operator.matmat(1.1 * vectors).to(products) / 1.1
+    return norms(again - products).max().item()
+
+
 class KrylovBasis:
     """The relation ``H Q = [Q F] M`` and the operations that keep it.
 
@@ -52,6 +107,7 @@ class KrylovBasis:
     """
 
     def __init__(self, operator: SymmetricOperator, generator: torch.Generator) -> None:
+        refuse_autocast(operator.device)
         self.operator = operator
         self.generator = generator
         self.num_matvecs = 0
@@ -60,6 +116,7 @@ class KrylovBasis:
         self._storage = torch.empty(0, operator.shape[0], dtype=dtype, device=operator.device)
         self._image = torch.zeros(0, 0, dtype=torch.float64)  # M: (expanded + pending, expanded)
         self._scale = 0.0  # the largest ‖H q‖ met: a lower bound of ‖H‖
+        self._looks_asymmetric = False  # by the rounding of products
 
     @property
     def num_expanded(self) -> int:
@@ -118,19 +175,36 @@ class KrylovBasis:
 
         Raises:
             NonFiniteProductError: A product is not finite.
+            ValueError: The operator is not symmetric, writes into the vectors, or is too small.
         """
         old = self.num_expanded
         vectors = self._storage[old : old + count].T.to(self.operator.dtype)
+        before = version(vectors)
         products = self.operator.matmat(vectors).to(self._storage)
+        if version(vectors) != before:
+            raise ValueError(
+                f"matmat of {type(self.operator).__name__} writes into the vectors that it is "
+                "given, which are the solver's: let it compute with a copy, V.clone()"
+            )
         self.num_matvecs += count
         largest = norms(products).max().item()
         if not largest < float("inf"):
-            raise NonFiniteProductError(
-                "a curvature-vector product is not finite: the parameters have diverged"
+            raise NonFiniteProductError(NOT_FINITE)
+        if largest < LEAST_NORM and bool(products.any()):
+            raise ValueError(
+                f"products are at most {float(products.abs().max()):.2g}, and their squares "
+                "vanish in float64: multiply the operator with a number, 1e150 * operator"
             )
         self._scale = max(self._scale, largest)
         coordinates = self._append(products, self.rounding)
         self._image = torch.cat([self._image, coordinates], dim=1)
+        if not self._looks_asymmetric:
+            self._looks_asymmetric = refuse_unless_symmetric(
+                self._image[: self.num_expanded],
+                self._scale,
+                self.operator.dtype,
+                rounding=lambda: rounding_of(self.operator, vectors, products),
+            )
 
     def ritz(self) -> tuple[Tensor, Tensor, Tensor]:
         """Rayleigh-Ritz on ``Q``.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
@@ -37,6 +40,7 @@ class MeanProbe:
 
     Attributes:
         loss: The loss as one number.
+        is_void: Whether the loss was not finite, so that nothing was told of it.
         tells_samples_apart: Whether all outputs have samples along dimension 0, so that any of
             them can be looked at.
 
@@ -48,7 +52,8 @@ class MeanProbe:
     Raises:
         UnsupportedLossError: The loss is not a scalar, changes from call to call, or is neither a
             mean over samples nor a pair that adds up.
-        UnsupportedModelError: The model or the loss computes in half precision.
+        UnsupportedModelError: The model or the loss computes in half precision or draws random
+            numbers.
     """
 
     def __init__(self, samples: Samples, bound: BoundModel, loss_fn: LossFunction) -> None:
@@ -79,8 +84,15 @@ class MeanProbe:
         with torch.no_grad():
             value = loss_fn(self._outputs, self._targets)
             self.loss = Loss(loss_fn, sums=isinstance(value, tuple | list))
+            chance = _random_states(bound.device)
             whole = loss(probe)
             self._refuse_bad_value(whole, loss(probe))
+            if not all(map(np.array_equal, chance, _random_states(bound.device))):
+                raise UnsupportedModelError(
+                    "evaluating the model or the loss draws random numbers, so that two "
+                    f"evaluations may differ: {_WITHOUT_CHANCE}"
+                )
+            self.is_void = not self.loss.is_finite
             seen = {whole.dtype, *(tensor.dtype for tensor in real)}
             _refuse_half(precisions | seen)
             self._precision = _lowest(seen)
@@ -121,8 +133,7 @@ class MeanProbe:
             )
         if not torch.equal(whole, again) and bool(torch.isfinite(whole)):
             raise UnsupportedLossError(
-                "two evaluations of the loss on the same samples differ: "
-                "remove the randomness from the model or the loss"
+                f"two evaluations of the loss on the same samples differ: {_WITHOUT_CHANCE}"
             )
 
     def _refuse_unless_parts(
@@ -200,6 +211,13 @@ class MeanProbe:
             )
 
 
+def _random_states(device: torch.device) -> tuple[Any, ...]:
+    """Of every generator that evaluating a model may draw from: torch's, NumPy's and Python's."""
+    places = torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.empty(0)
+    _, keys, position, *_ = np.random.get_state()  # the user's, only looked at
+    return torch.get_rng_state(), places, keys, position, random.getstate()[1]
+
+
 def _refuse_half(precisions: set[torch.dtype]) -> None:
     """A model in half precision is evaluated in float32: this one casts in ``forward()``."""
     for dtype in precisions & set(HALF):
@@ -236,6 +254,10 @@ def _tiled(outputs: Tensor, *, indices: Tensor, size: int) -> Tensor:
     return outputs[torch.arange(len(indices), device=outputs.device) % size]
 
 
+_WITHOUT_CHANCE = (
+    "remove the randomness from the model or the loss, such as stochastic depth or "
+    "functional.dropout without training=self.training"
+)
 _REMEDY = (
     "use reduction='mean' without class weights or padding, divide the sum over samples by their "
     "number, or let loss_fn return the pair (sum, count), such as the sum over tokens that are not "

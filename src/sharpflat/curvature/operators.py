@@ -14,6 +14,7 @@ from sharpflat.curvature.differentiation import (
     parameter_gradient,
 )
 from sharpflat.curvature.graphs import Product
+from sharpflat.curvature.krylov import refuse_unless_symmetric
 from sharpflat.curvature.nested import Nested, real_tensors, with_real_tensors
 from sharpflat.curvature.recorder import scaled
 
@@ -94,11 +95,18 @@ class MatrixOperator(OperatorAlgebra):
 
     Args:
         matrix: Symmetric, ``(P, P)``, floating point.
+
+    Raises:
+        ValueError: It is not.
     """
 
     def __init__(self, matrix: Tensor) -> None:
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"the matrix has shape {tuple(matrix.shape)}; it must be square")
+        if not matrix.is_floating_point():
+            raise ValueError(f"the matrix is {matrix.dtype}; it must be floating point: cast it")
+        largest = float(matrix.abs().max())
+        refuse_unless_symmetric(matrix, largest, matrix.dtype, rounding=lambda: 0.0)
         self.matrix = matrix
         self.shape = (len(matrix), len(matrix))
         self.dtype = matrix.dtype

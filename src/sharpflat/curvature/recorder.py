@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sharpflat.curvature.batches import Batches
 from sharpflat.curvature.bound_model import BoundModel
@@ -15,6 +15,7 @@ from sharpflat.curvature.mean_probe import MeanProbe
 from sharpflat.curvature.memory import bytes_per_sample
 from sharpflat.curvature.nested import Nested
 from sharpflat.curvature.samples import Chunk, Samples, refuse_unless_samples_lead
+from sharpflat.curvature.snapshot import Snapshot
 
 #: Records the graph of outputs and targets, scaled, and returns its product.
 Record = Callable[[Nested, Nested, float | Tensor], Product]
@@ -38,11 +39,37 @@ class Recorder:
 
     def __init__(self, bound: BoundModel, loss_fn: LossFunction, data: Samples | Batches) -> None:
         self._bound, self._data, self._loss_fn = bound, data, loss_fn
-        self._probed: set[tuple[int, int]] = set()
         self._first = data.first if isinstance(data, Batches) else data
-        with torch.inference_mode(False), bound.evaluation(), bound.recording():
-            self._probe = MeanProbe(self._first, bound, loss_fn)
+        self._loss_state = self._state_of_loss()
+        with torch.inference_mode(False), bound.evaluation():
+            self._look()
         self.loss: Loss = self._probe.loss
+
+    def look_again(self) -> None:
+        """Probe a loss that was changed since, or whose value was not finite then."""
+        now = self._state_of_loss()
+        if self._probe.is_void or not now.matches(self._loss_state):
+            self._look()
+            self._loss_state = now
+
+    def _look(self) -> None:
+        with self._bound.recording():
+            self._probe = MeanProbe(self._first, self._bound, self._loss_fn)
+        self._probed: set[tuple[int, int]] = set()
+
+    @property
+    def loss_layers(self) -> tuple[nn.Module, ...]:
+        """The modules of a loss that is one."""
+        return tuple(self._loss_fn.modules()) if isinstance(self._loss_fn, nn.Module) else ()
+
+    @property
+    def loss_tensors(self) -> tuple[Tensor, ...]:
+        """Their parameters and buffers."""
+        loss = self._loss_fn
+        return (*loss.parameters(), *loss.buffers()) if isinstance(loss, nn.Module) else ()
+
+    def _state_of_loss(self) -> Snapshot:
+        return Snapshot((), self.loss_tensors, (), self.loss_layers)
 
     def bytes_each(self, record: Record) -> int:
         """Bytes that a graph holds a sample."""
@@ -74,7 +101,8 @@ class Recorder:
                 # A sum too, to be divided by the mean count, so that half precision holds it.
                 scale = (1 if self.loss.sums else chunk.size) / len(self._data)
             count = self.loss.count(outputs, targets, chunk.size)
-            return RecordedChunk(product=record(outputs, targets, scale), count=count)
+            product = record(outputs, targets, scale)
+            return RecordedChunk(product=product, count=count, is_finite=self.loss.is_finite)
 
     def loss_of(self, chunk: Chunk) -> tuple[Tensor, float]:
         """A chunk's part of the mean, recorded, and what the chunk counts.

@@ -38,9 +38,11 @@ import torch
 from torch import Tensor
 
 from sharpflat.curvature.check import Check, converge
+from sharpflat.curvature.checks import refuse_autocast
 from sharpflat.curvature.eigen import EigenResult
 from sharpflat.curvature.krylov import SymmetricOperator
 from sharpflat.curvature.sampled_tracking import SampledTracking
+from sharpflat.curvature.snapshot import Snapshot
 from sharpflat.curvature.tracked import TrackedVectors
 
 #: A partial refresh ends once the predicted error is this share of the tolerance. A lower share
@@ -138,6 +140,7 @@ class DominantSubspace:
         self._checks = 0
         self._last_theta: Tensor | None = None  # of the last update that succeeded
         self._followed_theta: Tensor | None = None  # where the vectors have been turned to
+        self._surroundings: tuple[Snapshot, Snapshot] | None = None  # as of the last update
         self._tracked: TrackedVectors | None = None
         self._next_eigenvalue = -math.inf  # from the last full check
         self._last_check = 0  # over all samples, or over those that are tracked with
@@ -181,29 +184,44 @@ class DominantSubspace:
 
     def project(self, v: Tensor) -> Tensor:
         """The part ``P_k v`` of a vector ``(P,)`` in the Dominant subspace."""
+        refuse_autocast(v.device)
         return self.basis @ (self.basis.T @ v)
 
     def alignment(self, v: Tensor) -> float:
-        """``χ_k(v) = ‖P_k v‖ / ‖v‖``, 0 for the zero vector."""
+        """``χ_k(v) = ‖P_k v‖ / ‖v‖``, 0 for the zero vector, NaN for one that is not finite."""
+        refuse_autocast(v.device)
         norm = torch.linalg.vector_norm(v).item()
-        return torch.linalg.vector_norm(self.basis.T @ v).item() / norm if norm > 0 else 0.0
+        if not 0 < norm < math.inf:  # or its squares are not in the range of its precision
+            largest = v.abs().max().item()
+            if largest == 0:
+                return 0.0
+            v = v / largest
+            norm = torch.linalg.vector_norm(v).item()
+        return float(torch.linalg.vector_norm(self.basis.T @ v).item() / norm)
 
     def update(self) -> None:
         """Bring the basis up to date after the parameters moved, as the policy says.
 
-        Parameters that did not move since the last update cost and count nothing.
+        Parameters that did not move since the last update cost and count nothing, unless the rest
+        of the model changed. After changed data it solves afresh, as after a jump.
 
         Raises:
-            NonFiniteProductError: The parameters have diverged.
+            NonFiniteProductError: The parameters have diverged, or the loss is not finite.
+            ModelChangedError: The model no longer has the operator's parameters.
+            UnsupportedModelError: Inside ``torch.autocast``.
         """
+        refuse_autocast(self.operator.device)
         theta = self.operator.theta()
         moved = self._last_theta is None or not torch.equal(theta, self._last_theta)
-        if moved:
+        now, changed = self._look_around(moved=moved)
+        if moved or changed:
             if self._sampling is not None:
                 self._sampling.moved()
             self._follow(theta)
             if self._tracked is None:
                 self._check_all(theta, search=True)
+            elif changed:
+                self._check_afresh(theta)
             elif self.refresh_policy == "adaptive":
                 self._update_adaptively(theta)
             elif self._updates % _interval(self.refresh_policy) == 0:
@@ -212,6 +230,7 @@ class DominantSubspace:
                 self._tracked.error_estimate = self._tracked.error_at(theta)
             self._updates += 1
             self._last_theta = theta
+        self._surroundings = now
         if self._sampling is not None:
             self._sampling.draw(seed=self.seed + self._checks)
 
@@ -222,11 +241,26 @@ class DominantSubspace:
             The eigenpairs, with residuals and an error estimate that rests on them. They have
             ``converged`` only if a search outside the block found no eigenvalue missing.
         """
+        refuse_autocast(self.operator.device)
         theta = self.operator.theta()
+        now, changed = self._look_around(moved=False)
         self._follow(theta)
-        found = self._check_all(theta, search=True)
-        self._last_theta = theta
+        found = self._check_afresh(theta) if changed else self._check_all(theta, search=True)
+        self._last_theta, self._surroundings = theta, now
         return found
+
+    def _look_around(self, *, moved: bool) -> tuple[tuple[Snapshot, Snapshot] | None, bool]:
+        """What surrounds the parameters, and whether it changed the matrix where they are.
+
+        Where they moved, the rest of the model may move with them, as running statistics do: what
+        is tracked then turns by both. Data do not.
+        """
+        look = getattr(self.operator, "surroundings", None)
+        now: tuple[Snapshot, Snapshot] | None = None if look is None else look()
+        if now is None or self._surroundings is None:
+            return now, False
+        data, rest = self._surroundings
+        return now, not data.matches(now[0]) or not (moved or rest.matches(now[1]))
 
     def _follow(self, theta: Tensor) -> None:
         """Between products the adaptive policy turns the basis; an interval leaves it in place."""
@@ -457,6 +491,9 @@ class DominantSubspace:
             seed=self.seed + self._checks,
             search=search,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_surroundings": None}  # a copy has a model and data of its own
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later updates depend on, for an exact resume."""

@@ -38,7 +38,12 @@ from torch import Tensor
 
 from sharpflat.curvature.energy import PROBES_AT_ONCE, Estimate
 from sharpflat.curvature.inner import combine, inner
-from sharpflat.curvature.krylov import KrylovBasis, NonFiniteProductError, SymmetricOperator
+from sharpflat.curvature.krylov import (
+    NOT_FINITE,
+    KrylovBasis,
+    NonFiniteProductError,
+    SymmetricOperator,
+)
 
 #: Products: standard errors of 1 to 3 % of the trace for the H and G of trained networks
 #: [assumption].
@@ -169,9 +174,7 @@ class _Deflated:
             z = (2 * torch.stack(signs, dim=1) - 1).to(self.vectors)
             products = self.operator.matmat(self._rest(z).to(self.operator.dtype))
             if not bool(products.isfinite().all()):
-                raise NonFiniteProductError(
-                    "a curvature-vector product is not finite: the parameters have diverged"
-                )
+                raise NonFiniteProductError(NOT_FINITE)
             yield z, self._rest(products.to(z))
 
     def _rest(self, block: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sharpflat.curvature.inner import combine, inner
-from sharpflat.curvature.krylov import NonFiniteProductError, SymmetricOperator
+from sharpflat.curvature.krylov import NOT_FINITE, NonFiniteProductError, SymmetricOperator
 
 #: Predicted error from which a prediction linear in distance is void: the solve starts afresh.
 JUMP = 0.6
@@ -218,9 +218,7 @@ class TrackedVectors:
         vectors, basis = self.block[:, chosen], self.block[:, :k]
         products = operator.matmat(vectors)
         if not bool(products.isfinite().all()):
-            raise NonFiniteProductError(
-                "a curvature-vector product is not finite: the parameters have diverged"
-            )
+            raise NonFiniteProductError(NOT_FINITE)
         values = (vectors * products).sum(0).to("cpu", torch.float64)
         residuals = products - basis @ (basis.T @ products)
         norms = torch.linalg.vector_norm(residuals, dim=0).to("cpu", torch.float64)
