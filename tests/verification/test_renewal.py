@@ -1,6 +1,7 @@
 """Keeping stale results. Oracle: results that the test trained by today's code, and altered."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ def _make_stale(folder: Path, **changes: object) -> None:
     summary = json.loads((folder / "summary.json").read_text()) | {"code": OLDER} | changes
     (folder / "summary.json").write_text(json.dumps(summary))
     seals.seal(folder, seals.TRAINED)
+
+
+def _alter_loss(run: Path, altered: Callable[[str], str]) -> None:
+    """Write another loss into the second record; the seal is left to :func:`_make_stale`."""
+    path = run / "trajectory.csv"
+    rows = path.read_text().splitlines()
+    cells = rows[2].split(",")
+    place = rows[0].split(",").index("train_loss")
+    cells[place] = altered(cells[place])
+    path.write_text("\n".join([*rows[:2], ",".join(cells), *rows[3:]]) + "\n")
 
 
 def _summary(folder: Path) -> dict:
@@ -56,12 +67,7 @@ def test_a_stale_result_that_comes_out_the_same_is_todays(
 
 def test_one_digit_leaves_everything_stale(committed: RunRecord) -> None:
     prefix, run = _folders(committed)
-    path = run / "trajectory.csv"
-    rows = path.read_text().splitlines()
-    cells = rows[2].split(",")
-    place = rows[0].split(",").index("train_loss")
-    cells[place] = cells[place][:-1] + ("1" if cells[place][-1] != "1" else "2")
-    path.write_text("\n".join([*rows[:2], ",".join(cells), *rows[3:]]) + "\n")
+    _alter_loss(run, lambda loss: loss[:-1] + ("1" if loss[-1] != "1" else "2"))
     for folder in (prefix, run):
         _make_stale(folder)
     with pytest.raises(SystemExit, match=r"nothing is renewed: 1 of 2 stretches .* train_loss"):
@@ -89,3 +95,28 @@ def test_a_fresh_prefix_does_not_vouch_for_another_codes_run(committed: RunRecor
     _renew()
     assert _summary(prefix) == before
     assert _summary(run)["renewed"][0]["code"] == OLDER
+
+
+def test_another_kind_of_machine_shows_nothing_by_its_rounding(
+    committed: RunRecord, capsys: pytest.CaptureFixture
+) -> None:
+    """The run was made elsewhere and differs in the last digit: it stays stale, its prefix not."""
+    prefix, run = _folders(committed)
+    hardware = _summary(run)["hardware"] | {"processor": "another"}
+    _alter_loss(run, lambda loss: repr(float(loss) * (1 + 1e-7)))
+    _make_stale(prefix)
+    _make_stale(run, hardware=hardware)
+    _renew()
+    assert "1 results are today's, too; 1 are still stale" in capsys.readouterr().out
+    assert [_summary(folder)["code"] == OLDER for folder in (prefix, run)] == [False, True]
+
+
+def test_what_differs_elsewhere_by_more_leaves_everything_stale(committed: RunRecord) -> None:
+    prefix, run = _folders(committed)
+    hardware = _summary(run)["hardware"] | {"processor": "another"}
+    _alter_loss(run, lambda loss: repr(float(loss) * 2))
+    _make_stale(prefix)
+    _make_stale(run, hardware=hardware)
+    with pytest.raises(SystemExit, match="nothing is renewed: 1 of 2 stretches"):
+        _renew()
+    assert [_summary(folder)["code"] for folder in (prefix, run)] == [OLDER, OLDER]

@@ -42,8 +42,10 @@ def renew(
     """Write into stale results that today's code makes them, where stretches show it.
 
     A result counts as today's where the stretch of a result of its setting agrees in every digit,
-    its prefix's too. Its summary then names today's code, and in ``renewed`` the code that trained
-    it, how many stretches were compared, and the seed that drew them.
+    its prefix's too. One of another kind of machine, which rounds otherwise, shows nothing unless
+    it agrees in every digit as well. The summary of what is renewed then names today's code, and
+    in ``renewed`` the code that trained it, how many stretches were compared, and the seed that
+    drew them.
 
     Args:
         committed: A tier's results, the stale among them.
@@ -54,10 +56,10 @@ def renew(
         What was renewed.
 
     Raises:
-        ValueError: A stretch does not agree in every digit: nothing is renewed.
+        ValueError: A stretch differs, or on its own kind of machine in a digit: nothing is renewed.
         DamagedResultError: A result is not what was sealed.
     """
-    if other := [verdict for verdict in verdicts if verdict.rounded]:
+    if other := [verdict for verdict in verdicts if verdict.rounded or verdict.differs]:
         raise ValueError(
             f"nothing is renewed: {len(other)} of {len(verdicts)} stretches are not the same in "
             f"every digit, the first: {other[0].text}"

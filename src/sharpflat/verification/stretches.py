@@ -82,7 +82,7 @@ class Verdict:
     Attributes:
         text: In words, how far apart the numbers are.
         differs: Whether by more than rounding.
-        rounded: Whether in any digit that tells of the code.
+        rounded: Whether in any digit, where the kind of machine is the same: then the code did it.
         same: What was trained again over its whole stretch, to the same digits.
     """
 
@@ -236,12 +236,12 @@ def _verdict(
     text += f" (made on {there}{', as here' if there == here else f'; here: {here}'})"
     if not committed.fresh:
         text += " [STALE: made by other code than today's, or with another torch]"
-    rounded = any(found.column != RESTARTED for found in comparison.differences)
+    digits = any(found.column != RESTARTED for found in comparison.differences)
     return Verdict(
         text=text,
         differs=bool(altered),
-        rounded=rounded,
-        same=record if whole and not rounded else None,
+        rounded=digits and there == here,
+        same=record if whole and not digits else None,
     )
 
 
