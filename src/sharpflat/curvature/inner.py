@@ -12,11 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-#: Entries that a block of rows makes, and its fewest rows: on the CPU few enough for its cache. A
-#: float64 sum then takes 0.4 to 0.8 of the time that it took in blocks of 32,768 rows.
-ENTRIES_ON_CPU, FEWEST_ROWS = 2**16, 2**8
-#: Rows of a block elsewhere: enough to hide the launches.
-ROWS_ELSEWHERE = 2**18
+#: Rows taken at a time: on the CPU few enough for its cache, elsewhere enough to hide the launches.
+ROWS_ON_CPU, ROWS_ELSEWHERE = 2**15, 2**18
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
@@ -39,7 +36,7 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
         1.09
     """
     total = torch.zeros(a.shape[1], b.shape[1], dtype=torch.float64, device=a.device)
-    for rows in _blocks(a, columns=a.shape[1]):
+    for rows in _blocks(a):
         total += a[rows].double().T @ b[rows].double()
     return total
 
@@ -58,7 +55,7 @@ def combine(a: Tensor, coordinates: Tensor) -> Tensor:
     # On the CPU float32 products are float32; elsewhere they may be TF32, which has 10 bits.
     exact = a.dtype if a.device.type == "cpu" and a.dtype == torch.float32 else torch.float64
     coordinates = coordinates.to(a.device, exact)
-    for rows in _blocks(a, columns=coordinates.shape[1]):
+    for rows in _blocks(a):
         combined[rows] = a[rows].to(exact) @ coordinates
     return combined
 
@@ -66,14 +63,12 @@ def combine(a: Tensor, coordinates: Tensor) -> Tensor:
 def norms(a: Tensor) -> Tensor:
     """Euclidean norms of the columns of ``(P, m)``: ``(m,)``, float64, on the device of ``a``."""
     squares = torch.zeros(a.shape[1], dtype=torch.float64, device=a.device)
-    for rows in _blocks(a, columns=a.shape[1]):
+    for rows in _blocks(a):
         squares += a[rows].double().square().sum(0)
     return squares.sqrt()
 
 
-def _blocks(a: Tensor, *, columns: int) -> Iterator[slice]:
-    """Rows of ``(P, m)`` at a time, of which as many columns as said are computed with or made."""
-    on_cpu = max(ENTRIES_ON_CPU // max(columns, 1), FEWEST_ROWS)
-    count = on_cpu if a.device.type == "cpu" else ROWS_ELSEWHERE
+def _blocks(a: Tensor) -> Iterator[slice]:
+    count = ROWS_ON_CPU if a.device.type == "cpu" else ROWS_ELSEWHERE
     for start in range(0, len(a), count):
         yield slice(start, start + count)

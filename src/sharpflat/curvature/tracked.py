@@ -157,8 +157,7 @@ class TrackedVectors:
         self.left_calibration = before.left_calibration
         self.rates = None if before.rates is None else before.rates.clone()
         if before.slopes is not None:
-            slopes = torch.einsum("ja,ib,jip->abp", overlap, overlap, before.slopes)
-            self.slopes = slopes.contiguous()  # or every step would copy them to flatten them
+            self.slopes = torch.einsum("ja,ib,jip->abp", overlap, overlap, before.slopes)
 
     def learn_from(self, before: TrackedVectors, theta: Tensor, *, rates_too: bool) -> float:
         """Learn from how far the vectors before a check were from what it found.
