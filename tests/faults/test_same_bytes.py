@@ -1,11 +1,10 @@
-"""One core or two, Snakemake or plain commands, killed or not: the same bytes.
+"""One process or the workflow on two cores, killed or not: the same bytes.
 
-Each way runs the real workflow in a checkout of its own.
+Each way runs in a checkout of its own.
 """
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from checkouts import copy_checkout, snakemake
+from checkouts import copy_checkout
 from faults.outcomes import content, small_config
 from pages import text
 
@@ -33,10 +32,10 @@ TIMED = (
 )
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _checkout(folder: Path) -> Path:
     """A checkout whose smoke tier takes seconds."""
-    folder = copy_checkout(tmp_path_factory.mktemp("checkout"))
+    folder.mkdir()
+    copy_checkout(folder)
     values = small_config("sgd", "dom_sgd", "bulk_sgd")
     del values["claims"]
     (folder / "workflow/config/smoke.yaml").write_text(yaml.safe_dump(values))
@@ -52,34 +51,16 @@ def _left(folder: Path) -> dict[Path, str]:
     return {path: files[path] for path in files if path not in timed}
 
 
-@pytest.fixture(scope="module")
-def one_core(checkout: Path) -> dict[Path, str]:
-    """What Snakemake leaves with one core."""
-    folder = checkout.with_name("one_core")
-    shutil.copytree(checkout, folder)
-    snakemake(folder, "all", *TIER, cores=1)
-    left = _left(folder)
-    assert len([path for path in left if path.suffix in (".csv", ".png", ".pdf")]) >= 15
-    return left
+def _plain_commands(folder: Path) -> None:
+    """Everything in one process: this one, whatever it did before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(["run", "--tier", "smoke"])
 
 
-def test_plain_commands_give_the_workflows_bytes(
-    checkout: Path, one_core: dict[Path, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In this process, whatever it did before."""
-    folder = checkout.with_name("commands")
-    shutil.copytree(checkout, folder)
-    monkeypatch.chdir(folder)
-    main(["run", "--tier", "smoke"])
-    assert _left(folder) == one_core
-
-
-def test_two_cores_killed_on_the_way_give_the_same_bytes(
-    checkout: Path, one_core: dict[Path, str]
-) -> None:
+def test_two_cores_killed_on_the_way_give_the_bytes_of_plain_commands(tmp_path: Path) -> None:
     """Killed with SIGKILL while runs are training, then started as the pages say."""
-    folder = checkout.with_name("killed")
-    shutil.copytree(checkout, folder)
+    folder, plain = _checkout(tmp_path / "killed"), _checkout(tmp_path / "plain")
     workflow = subprocess.Popen(
         [*SNAKEMAKE, "--cores", "2", "all", *TIER],
         cwd=folder,
@@ -99,7 +80,10 @@ def test_two_cores_killed_on_the_way_give_the_same_bytes(
     command = ["sh", "-c", _documented_command()]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert _left(folder) == one_core
+    _plain_commands(plain)
+    left = _left(plain)
+    assert len([path for path in left if path.suffix in (".csv", ".png", ".pdf")]) >= 15
+    assert _left(folder) == left
 
 
 def _documented_command() -> str:
