@@ -81,7 +81,7 @@ class Verdict:
 
     Attributes:
         text: In words, how far apart the numbers are.
-        differs: Whether by more than rounding.
+        differs: Whether by more than rounding, or the band of another kind of machine.
         rounded: Whether in any digit, where the kind of machine is the same: then the code did it.
         same: What was trained again over its whole stretch, to the same digits.
     """
