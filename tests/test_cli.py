@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from planted import decay, trajectory
 
 from sharpflat import __version__
 from sharpflat.analysis.columns import refuse_wrong_table
@@ -163,7 +164,7 @@ def test_an_error_inside_a_figure_is_not_told_as_a_wrong_table(
 ) -> None:
     """Nor one inside a claim: a fault of ours keeps its name and its traceback."""
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise KeyError("sgd_to_bulk(0.9)")
 
     monkeypatch.setitem(FIGURES, "dom_bulk", broken)
@@ -175,3 +176,21 @@ def test_an_error_inside_a_figure_is_not_told_as_a_wrong_table(
     resolved.write_text(json.dumps(read_tier("smoke", ROOT).raw))
     with pytest.raises(KeyError, match=r"sgd_to_bulk\(0\.9\)"):
         main(["claims", str(resolved), str(tmp_path / "claims.csv")])
+
+
+def test_claims_of_a_figure_that_lacks_a_seed_are_unfinished(
+    resolved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while a tier is in training. The figures that have no table at all are so too."""
+    monkeypatch.chdir(tmp_path)
+    Path("workflow").symlink_to(ROOT / "workflow")
+    table = Path("results/smoke/figures/alignment.csv")
+    table.parent.mkdir(parents=True)
+    runs = [trajectory("sgd", seed, decay(0.1), alignment=0.97) for seed in (0, 1)]
+    for seeds in (runs, runs[:1]):
+        pd.concat(seeds).assign(batch_alignment=0.9).to_csv(table, index=False)
+        main(["claims", str(resolved), "claims.csv"])
+        claims = pd.read_csv("claims.csv")
+        verdicts = claims[claims["statistic"].str.startswith("all: ")]["verdict"].tolist()
+        assert verdicts[0] == ("reproduced" if len(seeds) == 2 else "unfinished")
+        assert set(verdicts[1:5]) == {"unfinished"}

@@ -20,6 +20,7 @@ from sharpflat.analysis.claims import (
     Combination,
     claims_table,
 )
+from sharpflat.analysis.claims.table import DECIDING_FIGURES
 from sharpflat.analysis.claims.verdicts import claim_verdict, row_verdict
 from sharpflat.analysis.inference import NOT_MEASURED, Estimate
 from sharpflat.config import SCHEMA_PATH
@@ -93,6 +94,33 @@ def test_without_any_figure_every_claim_is_inconclusive() -> None:
         "ablation_switch",
         "ablation_width",
     }
+
+
+def test_a_claim_is_unfinished_while_a_figure_that_decides_it_is() -> None:
+    """Whatever is there says: rows keep their own verdicts, and other claims theirs."""
+    table = pd.concat(
+        trajectory("sgd", seed, decay(0.1), alignment=0.97 + 0.001 * seed) for seed in range(3)
+    )
+    whole, lacking, other = (
+        claims_table({"alignment": table}, CONFIGURED, unfinished=names).set_index("statistic")
+        for names in ([], ["alignment"], ["stability_plane"])
+    )
+    changed = whole["verdict"] != lacking["verdict"]
+    assert (whole["claim"][changed].tolist(), sum(changed)) == (["C1"], 1)
+    assert whole["verdict"][changed].tolist() == ["reproduced"]
+    assert lacking["verdict"][changed].tolist() == ["unfinished"]
+    assert whole["claim"][whole["verdict"] != other["verdict"]].tolist() == ["C10"]
+
+
+def test_the_figures_that_decide_a_claim_are_those_of_its_rows() -> None:
+    """C10 compares with another figure's runs besides."""
+    rows = claims_table({}, CONFIGURED).query("decides")
+    own = rows.groupby("claim")["figure"].agg(set).to_dict()
+    every = {"ablation_*"} | {name for name in own["C5"] if name.startswith("ablation_")}
+    for claim, figures in DECIDING_FIGURES.items():
+        expected = own[claim] | (every if "ablation_*" in own[claim] else set())
+        assert set(figures) - {"ablation_lr"} == expected - {"ablation_*", "ablation_lr"}, claim
+    assert set(DECIDING_FIGURES) == set(CLAIMS)
 
 
 def test_every_threshold_decides_a_row_and_no_row_lacks_its_direction() -> None:

@@ -66,6 +66,25 @@ def test_it_renders_every_claim_of_a_table_from_its_csv() -> None:
     assert readme_table(read) == readme_table(claims)
 
 
+def test_verdicts_of_another_tier_stand_beside() -> None:
+    """Its own rows, and those of a claim that is unfinished there."""
+    smaller = CLAIMED[CLAIMED["claim"] != "C2"].replace({"verdict": {"partly": "unfinished"}})
+    slopes = [_row("C2", "all: slope", 0.1, "partly"), _row("C2", "slope", 0.1, "reproduced")]
+    paper = pd.concat([smaller, pd.DataFrame(slopes)])
+    alone, beside = (
+        [line.split(" | ") for line in readme_table(CLAIMED, others).splitlines()]
+        for others in ({}, {"paper": paper})
+    )
+    assert beside[0][3] == "at `paper`: rows for, against, of"
+    assert [row[3] for row in beside[2:]] == [
+        "unfinished: 1, 1, 2",
+        "partly: 1, 0, 1",
+        "not reproduced: 0, 1, 1",
+        "not measured: 0, 0, 1",
+    ]
+    assert [row[:3] + row[4:] for row in beside] == alone
+
+
 def test_a_claim_beyond_the_study_holds_or_does_not() -> None:
     rows = [
         _row(claim, statistic, 0.9, verdict)

@@ -3,59 +3,62 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
-from sharpflat.analysis.claims import BEYOND, CLAIMS, SUMMARY
+from sharpflat.analysis.claims import BEYOND, CLAIMS, STUDY, SUMMARY
 from sharpflat.analysis.claims.verdicts import NOT_REPRODUCED, REPRODUCED, verdict_words
 
 NOT_MEASURED = "not measured"
 #: What stands between the study's claims and those beyond it.
 APART = "Beyond the study, asked by this repository:"
 
-HEADER = (
-    "claim",
-    "verdict",
-    "rows for, against, of",
-    "main statistic [95 % interval], seeds",
-    "figure",
-)
+CLAIM, VERDICT, ROWS = "claim", "verdict", "rows for, against, of"
+MAIN, FIGURE = "main statistic [95 % interval], seeds", "figure"
 
 
-def readme_table(claims: pd.DataFrame) -> str:
+def readme_table(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame] | None = None) -> str:
     """A Markdown table with a row a claim, and a second one of the claims beyond the study.
 
     Args:
         claims: As :func:`sharpflat.analysis.claims.claims_table` returns it, or as read from its
             CSV.
+        others: Those of other tiers, by the tier's name: a column of verdicts each.
 
     Returns:
         The claim in words, its verdict, or that nothing was measured, how many of the rows that
-        decide it are for it, against it, and there, the estimate, interval and number of seeds of
-        its main statistic, and the figure behind that.
+        decide it are for it, against it, and there, likewise at each other tier, the estimate,
+        interval and number of seeds of its main statistic, and the figure behind that.
     """
-    is_summary = claims["statistic"].str.startswith(SUMMARY)
-    summaries = claims[is_summary]
-    ours = summaries["claim"].isin(BEYOND)
-    tables = [_table(claims, summaries[~ours])]
-    if ours.any():
-        tables += [APART, _table(claims, summaries[ours])]
+    tables = [_table(claims, others or {}, STUDY)]
+    if claims["claim"].isin(BEYOND).any():
+        tables += [APART, _table(claims, others or {}, BEYOND)]
     return "\n\n".join(tables)
 
 
-def _table(claims: pd.DataFrame, summaries: pd.DataFrame) -> str:
-    lines = [_line(HEADER), _line(["---"] * len(HEADER))]
+def _table(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame], asked: Collection[str]) -> str:
+    header = [CLAIM, VERDICT, ROWS, *(f"at `{tier}`: {ROWS}" for tier in others), MAIN, FIGURE]
+    lines = [_line(header), _line(["---"] * len(header))]
+    summaries = claims[claims["statistic"].str.startswith(SUMMARY) & claims["claim"].isin(asked)]
     for _, summary in summaries.iterrows():
-        rows = claims[claims["decides"].astype(bool) & (claims["claim"] == summary["claim"])]
-        favour, against = ((rows["verdict"] == v).sum() for v in (REPRODUCED, NOT_REPRODUCED))
+        claim = summary["claim"]
+        verdict, count = _decided(claims, claim)
+        elsewhere = [": ".join(_decided(other, claim)) for other in others.values()]
         main = f"{summary['statistic'].removeprefix(SUMMARY)}: {_interval(summary)}"
-        claim = f"{summary['claim']} {CLAIMS[summary['claim']]}"
-        count = f"{favour}, {against}, {len(rows)}"
-        verdict = verdict_words(summary["verdict"], beyond=summary["claim"] in BEYOND)
-        if not rows["n"].any():
-            verdict = NOT_MEASURED
-        lines.append(_line([claim, verdict, count, main, f"`{summary['figure']}`"]))
+        words = f"{claim} {CLAIMS[claim]}"
+        lines.append(_line([words, verdict, count, *elsewhere, main, f"`{summary['figure']}`"]))
     return "\n".join(lines)
+
+
+def _decided(claims: pd.DataFrame, claim: str) -> tuple[str, str]:
+    """The verdict in words, and how many rows are for the claim, against it, and there."""
+    own = claims[claims["claim"] == claim]
+    (verdict,) = own.loc[own["statistic"].str.startswith(SUMMARY), "verdict"]
+    rows = own[own["decides"].astype(bool)]
+    favour, against = ((rows["verdict"] == v).sum() for v in (REPRODUCED, NOT_REPRODUCED))
+    words = verdict_words(verdict, beyond=claim in BEYOND) if rows["n"].any() else NOT_MEASURED
+    return words, f"{favour}, {against}, {len(rows)}"
 
 
 def replace_between_markers(text: str, name: str, content: str) -> str:

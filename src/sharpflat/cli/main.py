@@ -123,7 +123,12 @@ def _parser() -> argparse.ArgumentParser:
     claims.set_defaults(command=results.write_claims)
 
     readme = commands.add_parser("readme", help="put the table of claims into the README")
-    readme.add_argument("claims", type=Path, help="the table of claims, .csv")
+    readme.add_argument(
+        "claims",
+        type=Path,
+        nargs="+",
+        help="the tables of claims, .csv: of the tier that is shown, and of others for verdicts",
+    )
     readme.set_defaults(command=results.write_readme_table)
 
     report = _resolved(commands, "report", "write the page that holds everything")

@@ -71,6 +71,7 @@ def write_claims(options: argparse.Namespace) -> None:
     """Test the claims on the figures' tables."""
     from sharpflat.analysis.claims import claims_table
     from sharpflat.analysis.columns import refuse_wrong_table
+    from sharpflat.analysis.finished import seeds_left_out
     from sharpflat.analysis.tables import read_table, write_table
 
     config = read_resolved(options.config, ROOT)
@@ -79,7 +80,12 @@ def write_claims(options: argparse.Namespace) -> None:
     tables = {name: read_table(path) for name, path in paths.items() if path.exists()}
     for name, table in tables.items():
         refuse_wrong_table(table, config.figures[name].kind, paths[name])
-    write_table(claims_table(tables, config.claims), options.path)
+    unfinished = [
+        name
+        for name in config.figures
+        if name not in tables or seeds_left_out(config, name, tables[name])
+    ]
+    write_table(claims_table(tables, config.claims, unfinished=unfinished), options.path)
 
 
 def write_readme_table(options: argparse.Namespace) -> None:
@@ -89,7 +95,9 @@ def write_readme_table(options: argparse.Namespace) -> None:
     from sharpflat.analysis.readme_table import readme_table, replace_between_markers
 
     readme = ROOT / "README.md"
-    table = readme_table(pd.read_csv(options.claims))
+    main, *others = options.claims
+    beside = {path.parent.name: pd.read_csv(path) for path in others}
+    table = readme_table(pd.read_csv(main), beside)
     readme.write_text(replace_between_markers(readme.read_text(), "claims", table))
 
 

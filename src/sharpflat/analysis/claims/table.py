@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -25,7 +25,12 @@ from sharpflat.analysis.claims.thresholds import (
     combinations,
 )
 from sharpflat.analysis.claims.transfer import transfer
-from sharpflat.analysis.claims.verdicts import Combination, claim_verdict, row_verdict
+from sharpflat.analysis.claims.verdicts import (
+    UNFINISHED,
+    Combination,
+    claim_verdict,
+    row_verdict,
+)
 from sharpflat.analysis.inference import Estimate, holm
 from sharpflat.analysis.statistics import run_statistics
 
@@ -66,9 +71,27 @@ COLUMNS = (
 SUMMARY = "all: "
 #: Figures of training runs that a claim rests on; C7 rests on the curvature energy.
 TRAINING_FIGURES = ("alignment", "dom_bulk", *ABLATIONS, "interpolation", "optimizers")
+#: Figures whose rows decide a claim.
+DECIDING_FIGURES: Mapping[str, tuple[str, ...]] = {
+    "C1": ("alignment",),
+    "C2": ("dom_bulk",),
+    "C3": ("dom_bulk", "ablation_lr"),
+    "C4": ("stability_edge", *ABLATIONS),
+    "C5": ABLATIONS,
+    "C6": ("interpolation", "stability_edge"),
+    "C7": ("curvature_energy",),
+    "C8": ("optimizers",),
+    "C9": ("transfer",),
+    "C10": ("stability_plane", "ablation_lr"),
+}
 
 
-def claims_table(tables: Mapping[str, pd.DataFrame], settings: Mapping[str, Any]) -> pd.DataFrame:
+def claims_table(
+    tables: Mapping[str, pd.DataFrame],
+    settings: Mapping[str, Any],
+    *,
+    unfinished: Collection[str] = (),
+) -> pd.DataFrame:
     """Decide every claim.
 
     A row has one statistic, mostly of one task and loss, with its 95 % interval over seeds and the
@@ -80,13 +103,15 @@ def claims_table(tables: Mapping[str, pd.DataFrame], settings: Mapping[str, Any]
 
     Each claim begins with a summary row, its main statistic over all tasks and losses. That row's
     verdict combines those of the claim's other rows, whatever its own interval, as ``verdicts`` in
-    the configuration says: see :class:`sharpflat.analysis.claims.Combination`.
+    the configuration says: see :class:`sharpflat.analysis.claims.Combination`. While a figure that
+    decides the claim is unfinished, so is the claim, whatever the rows that are there say.
 
     Args:
         tables: By figure, as :func:`sharpflat.analysis.tables.figure_table` returns them; other
             figures than those of the claims are ignored.
         settings: The configuration's ``claims``: a value for each name in
             :data:`sharpflat.analysis.claims.THRESHOLDS`, and ``verdicts``.
+        unfinished: Figures that plan more than their table holds, or that have none yet.
 
     Returns:
         Columns ``claim, figure, statistic, estimate, ci_low, ci_high, n, threshold, verdict,
@@ -101,9 +126,12 @@ def claims_table(tables: Mapping[str, pd.DataFrame], settings: Mapping[str, Any]
     rules = combinations(settings)
     runs = {name: run_statistics(tables[name]) for name in TRAINING_FIGURES if name in tables}
     evidence = _evidence(runs, tables)
-    rows = [
-        row for claim in CLAIMS for row in decide(claim, evidence[claim], settings, rules[claim])
-    ]
+    rows = []
+    for claim in CLAIMS:
+        summary, *others = decide(claim, evidence[claim], settings, rules[claim])
+        if not set(unfinished).isdisjoint(DECIDING_FIGURES[claim]):
+            summary |= {"verdict": UNFINISHED}
+        rows += [summary, *others]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

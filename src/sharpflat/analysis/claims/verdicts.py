@@ -11,7 +11,9 @@ from sharpflat.analysis.inference import Estimate
 
 REPRODUCED, PARTLY = "reproduced", "partly"
 NOT_REPRODUCED, INCONCLUSIVE = "not reproduced", "inconclusive"
-VERDICTS = (REPRODUCED, PARTLY, NOT_REPRODUCED, INCONCLUSIVE)
+#: Of a claim, while runs are missing that its figures plan: those that are there decide no claim.
+UNFINISHED = "unfinished"
+VERDICTS = (REPRODUCED, PARTLY, NOT_REPRODUCED, INCONCLUSIVE, UNFINISHED)
 #: How verdicts are called where there is no study to reproduce.
 _BEYOND_WORDS = {REPRODUCED: "holds", NOT_REPRODUCED: "does not hold"}
 #: Corrected p-value from which on a row is not decided, as its interval covers 95 %.
