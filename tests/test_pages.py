@@ -129,6 +129,7 @@ def test_the_question_of_ones_own_is_answered(
             "mnist_mlp": {
                 **{"k": 2, "hessian_samples": 50, "record_every": 4, "eigen_every": 4},
                 "steps": 4,
+                "sizes": {"width": 4, "depth": 2},
                 "switch": {"alignment": None, "max_steps": 4},
             }
         },

@@ -129,7 +129,7 @@ def test_edge_of_stability_of_a_quadratic(momentum, times_the_edge):
     loss = Quadratic([50.0, 8.0, 3.0, 2.0, 1.0])
     edge = 2 * (1 + momentum)
     optimizer = loss.stretched(2, rho=times_the_edge * edge, momentum=momentum)
-    for _ in range(400):
+    for _ in range(100):
         loss.backward()
         optimizer.step()
     assert bool(torch.linalg.vector_norm(loss.along) > 5) == (times_the_edge > 1)
@@ -151,7 +151,7 @@ def test_steps_of_a_network(base, bulk_rate):
     """Oracle: dense eigenvectors, and torch's optimizer on a model beside it."""
     training, dense = Training(), Training()
     optimizer, reference = training.stretched(base, bulk_rate=bulk_rate), base(dense.model)
-    for step in range(5):
+    for step in range(3):
         training.backward(step)
         optimizer.step()
         H, before = dense.dense(), dense.theta
