@@ -44,11 +44,15 @@ def _table(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame], asked: Coll
     for _, summary in summaries.iterrows():
         claim = summary["claim"]
         verdict, count = _decided(claims, claim)
-        elsewhere = [": ".join(_decided(other, claim)) for other in others.values()]
+        elsewhere = [_in_a_cell(*_decided(other, claim)) for other in others.values()]
         main = f"{summary['statistic'].removeprefix(SUMMARY)}: {_interval(summary)}"
         words = f"{claim} {CLAIMS[claim]}"
         lines.append(_line([words, verdict, count, *elsewhere, main, f"`{summary['figure']}`"]))
     return "\n".join(lines)
+
+
+def _in_a_cell(verdict: str, count: str) -> str:
+    return verdict if verdict == NOT_MEASURED else f"{verdict}: {count}"
 
 
 def _decided(claims: pd.DataFrame, claim: str) -> tuple[str, str]:
