@@ -83,6 +83,7 @@ def test_verdicts_of_another_tier_stand_beside() -> None:
         "not measured",
     ]
     assert [row[:3] + row[4:] for row in beside] == alone
+    assert readme_table(CLAIMED, {"paper": CLAIMED[CLAIMED["n"] == 0]}) == readme_table(CLAIMED)
 
 
 def test_a_claim_beyond_the_study_holds_or_does_not() -> None:

@@ -24,7 +24,8 @@ def readme_table(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame] | None
     Args:
         claims: As :func:`sharpflat.analysis.claims.claims_table` returns it, or as read from its
             CSV.
-        others: Those of other tiers, by the tier's name: a column of verdicts each.
+        others: Those of other tiers, by the tier's name: a column of verdicts each, in a table of
+            whose claims the tier has measured any.
 
     Returns:
         The claim in words, its verdict, or that nothing was measured, how many of the rows that
@@ -38,6 +39,9 @@ def readme_table(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame] | None
 
 
 def _table(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame], asked: Collection[str]) -> str:
+    others = {
+        t: other for t, other in others.items() if other["n"][other["claim"].isin(asked)].any()
+    }
     header = [CLAIM, VERDICT, ROWS, *(f"at `{tier}`: {ROWS}" for tier in others), MAIN, FIGURE]
     lines = [_line(header), _line(["---"] * len(header))]
     summaries = claims[claims["statistic"].str.startswith(SUMMARY) & claims["claim"].isin(asked)]
