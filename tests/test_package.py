@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from package.library import STUDY
+from package.alone import STUDY
 
 import sharpflat
 
@@ -63,7 +63,7 @@ def _files(package: Path) -> set[Path]:
 
 
 def test_the_library_works_where_nothing_else_is_installed(installed: Path) -> None:
-    done = _run(installed, str(ROOT / "tests/package/library.py"))
+    done = _run(installed, str(ROOT / "tests/package/alone.py"))
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{installed / 'sharpflat'}\n"
 

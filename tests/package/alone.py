@@ -1,6 +1,6 @@
 """Use the library as it is installed: CI runs this file where the wheel, torch and SciPy are alone.
 
-    python tests/package/library.py
+    python tests/package/alone.py
 
 It prints where the package lies.
 """
