@@ -40,7 +40,9 @@ def readme_table(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame] | None
 
 def _table(claims: pd.DataFrame, others: Mapping[str, pd.DataFrame], asked: Collection[str]) -> str:
     others = {
-        t: other for t, other in others.items() if other["n"][other["claim"].isin(asked)].any()
+        tier: other
+        for tier, other in others.items()
+        if other["n"][other["claim"].isin(asked)].any()
     }
     header = [CLAIM, VERDICT, ROWS, *(f"at `{tier}`: {ROWS}" for tier in others), MAIN, FIGURE]
     lines = [_line(header), _line(["---"] * len(header))]
