@@ -23,6 +23,7 @@ TAKE: Mapping[str, Callable[[pd.Series], Any]] = {
     "geometric_mean": geometric_mean,
     "median": lambda values: values.median(),
     "count": len,
+    "count_nonzero": np.count_nonzero,
     "each": list,
 }
 
@@ -109,14 +110,14 @@ def _edge_ratios(path: Path, query: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _summaries(folder: Path, query: Mapping[str, Any]) -> pd.DataFrame:
-    """Summaries of the runs or prefixes of a tier; ``alarms`` counts the kinds that rang."""
-    read = summaries(folder.parent, folder.name).values()
-    rows = [
-        summary["record"].get("prefix", {}) | summary["record"] | summary | {"alarms": len(alarms)}
-        for summary in read
-        for alarms in [summary["alarms"]]
-    ]
-    return pd.DataFrame(rows)
+    """Summaries of a tier's runs or prefixes, and in how many steps each alarm rang, and any."""
+    read = list(summaries(folder.parent, folder.name).values())
+    rang = [{kind: alarm["steps"] for kind, alarm in each["alarms"].items()} for each in read]
+    table = pd.DataFrame(
+        [each["record"].get("prefix", {}) | each["record"] | each for each in read]
+    )
+    steps = pd.DataFrame(rang, index=table.index).fillna(0)
+    return table.assign(**steps, alarms=steps.sum(axis="columns"))
 
 
 #: What a query may be made of.

@@ -1,4 +1,4 @@
-"""Figure ``optimizers``: the update's Dominant and Bulk part under optimizers other than SGD."""
+"""Figure ``optimizers``: the update's Dominant and Bulk part under optimizers other than plain SGD."""
 
 from __future__ import annotations
 

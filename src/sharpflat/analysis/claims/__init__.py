@@ -1,8 +1,8 @@
 """The study's claims, and those beyond it, each decided by numbers over seeds.
 
 A claim is a module that turns figures' tables into rows of evidence; a row has a statistic, its
-interval over seeds, and a threshold that the configuration sets before the runs, as it does how the
-rows of a claim combine.
+interval over seeds, and a threshold that the configuration sets, as it does how the rows of a
+claim combine.
 
 Diverged runs count in every number. Where the claim is not about divergence itself, a run without a
 usable value counts as one that speaks against the claim; each module says what that is.

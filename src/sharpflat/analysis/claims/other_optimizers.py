@@ -1,4 +1,4 @@
-"""C8: Bulk keeps pace without the Dominant part under optimizers other than SGD."""
+"""C8: Bulk keeps pace without the Dominant part under optimizers other than plain SGD."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ STUDY: Mapping[str, str] = {
 }
 #: What is asked here beyond it. A claim in this list is shown apart from the study's everywhere.
 BEYOND: Mapping[str, str] = {
-    "C8": "Bulk keeps pace without the Dominant part under optimizers other than SGD",
+    "C8": "Bulk keeps pace without the Dominant part under optimizers other than plain SGD",
     "C9": "the predicted Bulk edge carries over to other architectures and data",
     "C10": "damping the Dominant and stretching the Bulk part, a < 1 < b, reaches SGD's best final "
     "loss in fewer steps than SGD at its own best learning rate",
