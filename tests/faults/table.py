@@ -25,7 +25,7 @@ TIER, RUN_TIER = "workflow/config/smoke.yaml", ("run", "--tier", "smoke")
 DRAW, DECIDE = ("figure", FIGURE, TABLE, IMAGE), ("claims", CONFIG, CLAIMS)
 
 #: Times that a run is killed at a random moment.
-RANDOM_KILLS = 30
+RANDOM_KILLS = 12
 
 
 @dataclass(frozen=True, kw_only=True)

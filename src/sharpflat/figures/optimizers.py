@@ -1,4 +1,4 @@
-"""Figure ``optimizers``: the update's Dominant and Bulk part under optimizers other than plain SGD."""
+"""Figure ``optimizers``: the Dominant and Bulk part of the updates of other optimizers."""
 
 from __future__ import annotations
 
