@@ -29,7 +29,11 @@ def write_results(config: Config) -> list[Path]:
         code = edge_code_hash(prefix) if searched else training_code_hash(prefix)
         steps = {"switch_step": 5, "last_step": 30, "seconds": 0.1 + 1 / (1 + count)}
         summary: dict[str, Any] = {"id": record.id, "record": asdict(record), "code": code, **steps}
-        write_json(folder / "summary.json", summary | {"alarms": {"worst": 1e-17 * count}})
+        write_json(
+            folder / "summary.json",
+            summary
+            | {"alarms": {"subspace_error": {"steps": 1, "first": 5, "worst": 1e-17 * count}}},
+        )
         if searched:
             trial = {"learning_rate": 0.1 / (1 + count), "stability": "stable"}
             Trajectory([trial, trial | {"stability": "unstable"}]).write(folder / "edge.csv")
