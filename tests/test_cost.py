@@ -1,6 +1,7 @@
 """The estimate of a tier's hours. Oracle: its formula, with times that the test sets."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,11 +11,19 @@ import torch
 from sharpflat import cost
 from sharpflat.cli import main
 from sharpflat.config import Config, read_tier
-from sharpflat.cost import Times, estimate
+from sharpflat.cost import FOLLOWING, Times, estimate
 from sharpflat.plan import all_edges, all_runs, figure_runs
+from sharpflat.tasks.registry import DATASETS
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
+
+
+def times_of(
+    *, step: float, full_gradient: float, product: float, bulk: float = 0.0, dominant: float = 0.0
+) -> Times:
+    following = {"bulk": bulk, "dominant": dominant}
+    return Times(step=step, full_gradient=full_gradient, product=product, following=following)
 
 
 @pytest.fixture
@@ -50,7 +59,7 @@ def rates(config: Config, tmp_path: Path) -> Path:
 def test_hours_are_steps_times_what_a_step_takes(
     config: Config, rates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = Times(step=1.0, full_gradient=50.0, product=10.0)
+    times = times_of(step=1.0, full_gradient=50.0, product=10.0, bulk=0.25, dominant=0.5)
     monkeypatch.setattr(cost, "_time", lambda settings, device: times)
     first = next(iter(estimate(config, rates, device=CPU)))
     assert first.figure == "dom_bulk"
@@ -60,8 +69,10 @@ def test_hours_are_steps_times_what_a_step_takes(
     for cell in config.figures["dom_bulk"].cells:
         before, after = cell.before.switch_max_steps, cell.after.steps
         bulk, dominant = (6, 15) if cell.before.loss == "cross_entropy" else (2, 5)
-        for steps, products in ((before, 0), (after, 0), (after, bulk), (after, dominant)):
-            expected += steps * (1.0 + 10.0 * products) + steps / cell.before.record_every * 50.0
+        of_methods = ((before, 0, 0), (after, 0, 0), (after, 0.25, bulk), (after, 0.5, dominant))
+        for steps, following, products in of_methods:
+            expected += steps * (1.0 + following + 10.0 * products)
+            expected += steps / cell.before.record_every * 50.0
             expected += steps / cell.before.eigen_every * 30 * 10.0
     assert first.hours == pytest.approx(seeds * expected / 3600)
 
@@ -70,7 +81,7 @@ def test_runs_that_an_earlier_figure_has_cost_nothing(
     config: Config, rates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        cost, "_time", lambda settings, device: Times(step=1, full_gradient=1, product=1)
+        cost, "_time", lambda settings, device: times_of(step=1, full_gradient=1, product=1)
     )
     costs = {found.figure: found for found in estimate(config, rates, device=CPU)}
     assert costs["alignment"].runs == costs["alignment"].hours == 0
@@ -85,6 +96,15 @@ def test_times_are_those_of_the_tiers_own_models(config: Config, rates: Path) ->
     assert sum(hours) < 1  # the smoke tier takes minutes
 
 
+def test_following_is_timed_where_a_step_takes_no_product(config: Config) -> None:
+    """At least one step of each method does: there is a median of them."""
+    before = config.figures["alignment"].cells[0].before
+    prefix = next(run.prefix for run in all_runs(config) if run.prefix.task == before.task)
+    entry = DATASETS[prefix.dataset]
+    for weights in FOLLOWING.values():
+        assert 0 < cost._following_seconds(prefix, entry, weights, CPU) < math.inf
+
+
 def test_what_is_like_no_finished_run_is_unknown_and_the_others_are_not(
     config: Config,
     rates: Path,
@@ -92,7 +112,7 @@ def test_what_is_like_no_finished_run_is_unknown_and_the_others_are_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Oracle: the same estimate with every run finished; figures that none is lacking agree."""
-    times = Times(step=1.0, full_gradient=0.0, product=0.0)
+    times = times_of(step=1.0, full_gradient=0.0, product=0.0)
     monkeypatch.setattr(cost, "_time", lambda settings, device: times)
     monkeypatch.chdir(ROOT)
     whole = list(estimate(config, rates, device=CPU))
@@ -124,7 +144,7 @@ def test_a_search_tries_as_many_learning_rates_as_finished_ones_did(
     config: Config, rates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But no more than it may. Oracle: the cost of one of its runs."""
-    times = Times(step=1.0, full_gradient=0.0, product=0.0)
+    times = times_of(step=1.0, full_gradient=0.0, product=0.0)
     monkeypatch.setattr(cost, "_time", lambda settings, device: times)
     searches = all_edges(config)
     for trials, expected in ((3, 3), (50, 8)):
@@ -142,7 +162,7 @@ def test_the_nearest_learning_rate_and_where_it_diverges_count(
     config: Config, rates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: finished runs with squared error, at a hundred times the rate, of three steps."""
-    times = Times(step=1.0, full_gradient=0.0, product=0.0)
+    times = times_of(step=1.0, full_gradient=0.0, product=0.0)
     monkeypatch.setattr(cost, "_time", lambda settings, device: times)
     whole = next(iter(estimate(config, rates, device=CPU))).hours
     summaries = list((rates / "runs").glob("*-mse-*/summary.json"))
@@ -167,7 +187,7 @@ def test_products_of_a_step_grow_with_the_learning_rate(
     config: Config, rates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: the same finished runs at ten times the rate cost a tenth in tracking alone."""
-    times = Times(step=0.0, full_gradient=0.0, product=1.0)
+    times = times_of(step=0.0, full_gradient=0.0, product=1.0)
     monkeypatch.setattr(cost, "_time", lambda settings, device: times)
     shown = {run.record.id for run in figure_runs(config, config.figures["dom_bulk"])}
     hours = []

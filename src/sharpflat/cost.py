@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from sharpflat.config import Config
-from sharpflat.curvature import HessianOperator
+from sharpflat.curvature import DominantSubspace, HessianOperator
+from sharpflat.optim import ProjectedOptimizer
 from sharpflat.plan import all_edges, all_prefixes, all_runs, figure_edges, figure_runs
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.tasks.entries import DatasetEntry
@@ -27,6 +28,13 @@ from sharpflat.tasks.registry import DATASETS
 TRIALS = 8
 #: Timed repeats of a step and of a product, after one that is not timed.
 REPEATS = 3
+#: Weights of the methods whose steps follow an eigenspace, as :func:`_method` names them.
+FOLLOWING = {"bulk": (0.0, 1.0), "dominant": (1.0, 0.0)}
+#: Steps that are timed where they take no product: so small, at so wide a tolerance, that only the
+#: first two do, which learn how the subspace turns with a step.
+FOLLOWED_STEPS, FOLLOWED_RATE, FOLLOWED_TOLERANCE = 8, 1e-6, 0.5
+#: Samples of their Hessian, few since the rest of a step does not depend on them.
+FOLLOWED_SAMPLES = 50
 
 #: Model, loss and what the steps follow.
 Kind = tuple[str, str, str]
@@ -34,11 +42,19 @@ Kind = tuple[str, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """Seconds of the parts that a run is made of."""
+    """Seconds of the parts that a run is made of.
+
+    Attributes:
+        step: A step of SGD.
+        full_gradient: The gradient over all training samples.
+        product: A product with the Hessian.
+        following: What projecting a step adds beside products, by method.
+    """
 
     step: float
     full_gradient: float
     product: float
+    following: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +92,15 @@ class FigureCost:
 def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[FigureCost]:
     """Estimate the hours of each figure's runs, one process after the other.
 
-    A run takes ``steps · (step + products a step · product) + records · full gradient +
-    records of the eigenspace · products a record · product``. Steps, products and gradients are
-    timed here at the tier's own sizes, on random inputs. The products are those of the finished
-    runs of the same kind of model, loss and method under ``rates`` at the nearest learning rate,
-    with those over fewer samples counted by their share; where those diverged, a run ends as they
-    did. Products a step are taken in proportion to the learning rate, as the turn of the eigenspace
-    is: on MNIST with squared error 0.07, 0.23 and 1.06 were spent at 0.003, 0.01 and 0.03. A search
-    for the edge of stability is taken to try as many learning rates as those that are finished did,
-    else :data:`TRIALS`.
+    A run takes ``steps · (step + following + products a step · product) + records · full gradient +
+    records of the eigenspace · products a record · product``. Steps, what following an eigenspace
+    adds to them, products and gradients are timed here at the tier's own sizes, on random inputs.
+    The products are those of the finished runs of the same kind of model, loss and method under
+    ``rates`` at the nearest learning rate, with those over fewer samples counted by their share;
+    where those diverged, a run ends as they did. Products a step are taken in proportion to the
+    learning rate, as the turn of the eigenspace is: on MNIST with squared error 0.07, 0.23 and 1.06
+    were spent at 0.003, 0.01 and 0.03. A search for the edge of stability is taken to try as many
+    learning rates as those that are finished did, else :data:`TRIALS`.
 
     Args:
         config: The tier.
@@ -117,7 +133,7 @@ def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[F
             key = (*sizes, settings.batch_size, settings.hessian_samples)
             if key not in times:
                 times[key] = _time(settings, device)
-            hours += repeats * _seconds(run, settings, times[key], known[kind]) / 3600
+            hours += repeats * _seconds(run, settings, times[key], known[kind], kind[2]) / 3600
         yield FigureCost(figure=figure.name, runs=added, hours=hours, unknown=tuple(unknown))
 
 
@@ -172,6 +188,7 @@ def _seconds(
     settings: PrefixRecord,
     times: Times,
     known: dict[float, Products],
+    method: str,
 ) -> float:
     nearest = min(known, key=lambda rate: abs(math.log(rate / settings.learning_rate)))
     products = known[nearest]
@@ -181,7 +198,8 @@ def _seconds(
     a_step = products.step * settings.learning_rate / nearest
     matvecs = steps * a_step + steps / settings.eigen_every * products.record
     gradients = steps / settings.record_every
-    return steps * times.step + matvecs * times.product + gradients * times.full_gradient
+    a_step_here = times.step + times.following.get(method, 0.0)
+    return steps * a_step_here + matvecs * times.product + gradients * times.full_gradient
 
 
 def _method_of(record: PrefixRecord | RunRecord) -> str:
@@ -216,7 +234,34 @@ def _time(settings: PrefixRecord, device: torch.device) -> Times:
         step=_median_seconds(gradient(settings.batch_size), device),
         full_gradient=_median_seconds(gradient(entry.num_train), device),
         product=_median_seconds(lambda: operator.matvec(vector), device),
+        following={
+            method: _following_seconds(settings, entry, weights, device)
+            for method, weights in FOLLOWING.items()
+        },
     )
+
+
+def _following_seconds(
+    settings: PrefixRecord, entry: DatasetEntry, weights: tuple[float, float], device: torch.device
+) -> float:
+    """Seconds that projecting a step takes where it takes no product, as most steps do."""
+    model = build_model(settings.model, entry, dict(settings.sizes), seed=0).to(device)
+    loss_fn = load_loss(settings.loss)
+    inputs, targets = _random_samples(entry, FOLLOWED_SAMPLES, device)
+    operator = HessianOperator(model, loss_fn, inputs, targets)
+    subspace = DominantSubspace(operator, k=settings.k, tol=FOLLOWED_TOLERANCE)
+    base = torch.optim.SGD(model.parameters(), lr=FOLLOWED_RATE)
+    optimizer = ProjectedOptimizer(base, subspace, dom_weight=weights[0], bulk_weight=weights[1])
+    seconds = []
+    for _ in range(FOLLOWED_STEPS):
+        optimizer.zero_grad()
+        loss_fn(model(*inputs), targets).backward()  # type: ignore[no-untyped-call]
+        products, began = subspace.num_matvecs, time.perf_counter()
+        optimizer.step()
+        _wait_for(device)
+        if subspace.num_matvecs == products:
+            seconds.append(time.perf_counter() - began)
+    return median(seconds)
 
 
 def _random_samples(
@@ -245,7 +290,11 @@ def _median_seconds(work: Callable[[], object], device: torch.device) -> float:
     for _ in range(REPEATS + 1):
         began = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        _wait_for(device)
         seconds.append(time.perf_counter() - began)
     return median(seconds[1:])
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
