@@ -26,7 +26,9 @@ SUMMARY = {
 
 @pytest.fixture
 def config() -> Config:
-    return read_tier("smoke", ROOT)
+    """The smoke tier, with two seeds in every figure that loses one below."""
+    seeds = {"seeds": [0, 1]}
+    return read_tier("smoke", ROOT, {"figures": {"ablation_lr": seeds, "stability_edge": seeds}})
 
 
 @pytest.fixture

@@ -110,9 +110,11 @@ def _edge_ratios(path: Path, query: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _summaries(folder: Path, query: Mapping[str, Any]) -> pd.DataFrame:
-    """Summaries of a tier's runs or prefixes, and in how many steps each alarm rang, and any."""
+    """Summaries of a tier's results, and in how many steps each alarm rang, and any."""
     read = list(summaries(folder.parent, folder.name).values())
-    rang = [{kind: alarm["steps"] for kind, alarm in each["alarms"].items()} for each in read]
+    # Searches for the edge have none of their own.
+    found = [each.get("alarms", {}) for each in read]
+    rang = [{kind: alarm["steps"] for kind, alarm in alarms.items()} for alarms in found]
     table = pd.DataFrame(
         [each["record"].get("prefix", {}) | each["record"] | each for each in read]
     )
