@@ -11,7 +11,7 @@ import torch
 from sharpflat import cost
 from sharpflat.cli import main
 from sharpflat.config import Config, read_tier
-from sharpflat.cost import FOLLOWING, Times, estimate
+from sharpflat.cost import FOLLOWED_STEPS, FOLLOWING, Times, estimate
 from sharpflat.plan import all_edges, all_runs, figure_runs
 from sharpflat.tasks.registry import DATASETS
 
@@ -96,13 +96,18 @@ def test_times_are_those_of_the_tiers_own_models(config: Config, rates: Path) ->
     assert sum(hours) < 1  # the smoke tier takes minutes
 
 
-def test_following_is_timed_where_a_step_takes_no_product(config: Config) -> None:
-    """At least one step of each method does: there is a median of them."""
+def test_following_is_timed_where_a_step_takes_no_product(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all steps but the first two, of either method."""
+    timed: list[int] = []
+    monkeypatch.setattr(cost, "median", lambda seconds: timed.append(len(seconds)) or seconds[0])
     before = config.figures["alignment"].cells[0].before
     prefix = next(run.prefix for run in all_runs(config) if run.prefix.task == before.task)
     entry = DATASETS[prefix.dataset]
     for weights in FOLLOWING.values():
         assert 0 < cost._following_seconds(prefix, entry, weights, CPU) < math.inf
+    assert timed == [FOLLOWED_STEPS - 2] * len(FOLLOWING)
 
 
 def test_what_is_like_no_finished_run_is_unknown_and_the_others_are_not(
