@@ -1,6 +1,10 @@
 """Keeping stale results. Oracle: results that the test trained by today's code, and altered."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +14,7 @@ from sharpflat import layout, seals
 from sharpflat.cli import main
 from sharpflat.records import RunRecord
 
+ROOT = Path(__file__).parents[2]
 OLDER = "of last week"
 
 
@@ -38,9 +43,34 @@ def _folders(committed: RunRecord) -> tuple[Path, Path]:
     return layout.prefix("smoke", committed.prefix.id), layout.run("smoke", committed.id)
 
 
-def _renew(minutes: str = "1") -> None:
+def _renew(*more: str, minutes: str = "1") -> None:
     options = ("--configfile", "figure.yaml", "--seed", "3", "--minutes", minutes)
-    main(["renew", "--tier", "smoke", *options])
+    main(["renew", "--tier", "smoke", *options, *more])
+
+
+def _older_checkout(folder: Path, committed: RunRecord, change: str = "") -> str:
+    """Copy this code with a change of a module that results depend on, and return its hash."""
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    module = folder / "src/sharpflat/tasks/losses.py"
+    module.write_text(f"{module.read_text()}\nOLDER = True\n{change}")
+    prefix = committed.prefix
+    program = (
+        "from types import SimpleNamespace; from sharpflat.sources import training_code_hash; "
+        f"task = SimpleNamespace(dataset={prefix.dataset!r}, model={prefix.model!r}, "
+        f"loss={prefix.loss!r}); print(training_code_hash(task))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+    command = [sys.executable, "-c", program]
+    return subprocess.check_output(command, env=environment, text=True).strip()
+
+
+def _make_of_another_machine(committed: RunRecord, code: str) -> None:
+    """Results of an older code that rounded otherwise in one number."""
+    prefix, run = _folders(committed)
+    hardware = _summary(run)["hardware"] | {"processor": "another"}
+    _alter_loss(run, lambda loss: repr(float(loss) * (1 + 1e-7)))
+    for folder in (prefix, run):
+        _make_stale(folder, hardware=hardware, code=code)
 
 
 def test_a_stale_result_that_comes_out_the_same_is_todays(
@@ -120,3 +150,45 @@ def test_what_differs_elsewhere_by_more_leaves_everything_stale(committed: RunRe
     with pytest.raises(SystemExit, match="nothing is renewed: 1 of 2 stretches"):
         _renew()
     assert [_summary(folder)["code"] for folder in (prefix, run)] == [OLDER, OLDER]
+
+
+def test_the_code_that_trained_them_shows_it_on_another_kind_of_machine(
+    committed: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    code = _older_checkout(tmp_path, committed)
+    folders = _folders(committed)
+    today = [_summary(folder)["code"] for folder in folders]
+    assert code not in today
+    _make_of_another_machine(committed, code)
+    _renew("--trained-by", str(tmp_path))
+    printed = capsys.readouterr().out
+    assert "by the code that trained it, here: " in printed
+    assert "2 results are today's, too; put them" in printed
+    found = [_summary(folder) for folder in folders]
+    assert [summary["code"] for summary in found] == today
+    assert [summary["renewed"][0]["code"] for summary in found] == [code, code]
+
+
+def test_an_older_code_with_other_numbers_leaves_everything_stale(
+    committed: RunRecord, tmp_path: Path
+) -> None:
+    """A loss that is larger by a millionth: far within the band of another kind of machine."""
+    change = f"_exact = {committed.prefix.loss}\n"
+    change += f"def {committed.prefix.loss}(*given): return _exact(*given) * (1 + 1e-6)\n"
+    code = _older_checkout(tmp_path, committed, change)
+    _make_of_another_machine(committed, code)
+    with pytest.raises(SystemExit, match=r"nothing is renewed: 2 of 2 .* not batch_loss at step 0"):
+        _renew("--trained-by", str(tmp_path))
+    assert [_summary(folder)["code"] for folder in _folders(committed)] == [code, code]
+
+
+def test_another_checkout_than_the_code_that_trained_them_is_refused(
+    committed: RunRecord, tmp_path: Path
+) -> None:
+    code = _older_checkout(tmp_path, committed)
+    _make_of_another_machine(committed, OLDER)
+    with pytest.raises(SystemExit, match=f"its hash is {code:.10}, and of last we trained"):
+        _renew("--trained-by", str(tmp_path))
+    with pytest.raises(SystemExit, match="no checkout of sharpflat: it has no src/sharpflat"):
+        _renew("--trained-by", str(tmp_path / "src"))
+    assert [_summary(folder)["code"] for folder in _folders(committed)] == [OLDER, OLDER]

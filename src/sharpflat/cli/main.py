@@ -160,6 +160,9 @@ def _parser() -> argparse.ArgumentParser:
             "--mirror", type=Path, help="folder with the canonical files; no download"
         )
         again.set_defaults(command=partial(command_of_tier, execute=_execute))
+        if name == "renew":
+            older = "checkout of the code that trained them, to train beside today's: where another"
+            again.add_argument("--trained-by", type=Path, help=f"{older} kind of machine did")
 
     pack = _tier(commands, "pack", "put a tier's results into the archive that is committed")
     pack.set_defaults(command=tiers.pack_tier)

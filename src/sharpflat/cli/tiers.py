@@ -18,6 +18,7 @@ from sharpflat.config import Config
 from sharpflat.files import write_whole
 
 if TYPE_CHECKING:
+    from sharpflat.verification.older_code import OlderCode
     from sharpflat.verification.stretches import Committed, Record, Verdict
 
 
@@ -166,6 +167,7 @@ def renew_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]
     Raises:
         ValueError: A stretch is not the same in every digit.
     """
+    from sharpflat.verification.older_code import OlderCode
     from sharpflat.verification.renewal import one_of_each_setting, renew
     from sharpflat.verification.stretches import committed_results
 
@@ -178,7 +180,8 @@ def renew_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]
     print(f"{config.name} tier, seed {seed}: {stale} stale results, {len(chosen)} stretches")
     if not stale:
         return
-    verdicts = _verdicts(config, chosen, seed, options, execute)
+    older = None if options.trained_by is None else OlderCode(options.trained_by)
+    verdicts = _verdicts(config, chosen, seed, options, execute, older)
     renewed = renew(committed, verdicts, seed=seed)
     left = stale - len(renewed)
     print(
@@ -198,6 +201,7 @@ def _verdicts(
     seed: int,
     options: argparse.Namespace,
     execute: Callable[[list[str]], None],
+    older: OlderCode | None = None,
 ) -> list[Verdict]:
     """Of stretches that are drawn and trained again, each said as soon as it is known."""
     from sharpflat.verification.verify import verify
@@ -212,7 +216,9 @@ def _verdicts(
         return path
 
     began, verdicts = time.perf_counter(), []
-    for verdict in verify(config, committed, seed=seed, minutes=options.minutes, data_of=data_of):
+    for verdict in verify(
+        config, committed, seed=seed, minutes=options.minutes, data_of=data_of, older=older
+    ):
         verdicts.append(verdict)
         print(verdict.text, flush=True)
     differing = sum(verdict.differs for verdict in verdicts)

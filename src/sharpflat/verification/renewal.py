@@ -43,9 +43,10 @@ def renew(
 
     A result counts as today's where the stretch of a result of its setting agrees in every digit,
     its prefix's too. One of another kind of machine, which rounds otherwise, may differ within the
-    band that ``verify`` allows there; it then shows nothing, and is not renewed. The summary of
-    what is renewed names today's code, and in ``renewed`` the code that trained it, how many
-    stretches were compared, and the seed that drew them.
+    band that ``verify`` allows there; it then shows nothing, and is not renewed, unless the code
+    that made it trained the stretch here too, to the same digits as today's. The summary of what
+    is renewed names today's code, and in ``renewed`` the code that trained it, how many stretches
+    were compared, and the seed that drew them.
 
     Args:
         committed: A tier's results, the stale among them.
@@ -56,8 +57,8 @@ def renew(
         What was renewed.
 
     Raises:
-        ValueError: A stretch differs, on its own kind of machine in a digit, elsewhere by more than
-            the band: nothing is renewed.
+        ValueError: A stretch differs, on its own kind of machine or from the code that made it in
+            a digit, elsewhere by more than the band: nothing is renewed.
         DamagedResultError: A result is not what was sealed.
     """
     if other := [verdict for verdict in verdicts if verdict.rounded or verdict.differs]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,6 @@ from sharpflat import layout, seals
 from sharpflat.config import Config
 from sharpflat.plan import all_edges, all_prefixes, all_runs
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
-from sharpflat.sources import edge_code_hash, training_code_hash
 from sharpflat.training.edge import EDGE
 from sharpflat.training.numerics import set_up
 from sharpflat.training.provenance import provenance
@@ -29,6 +30,7 @@ from sharpflat.verification.comparison import (
     compare,
     read_rows,
 )
+from sharpflat.verification.older_code import OlderCode, numerics_of, todays_code
 from sharpflat.verification.retraining import retrain_edge, retrain_prefix, retrain_run
 
 #: Records of a run that are trained again after the one at its switch, where time allows.
@@ -38,6 +40,8 @@ LOSSES_BETWEEN = 3
 #: An average that a run goes on with from the digits that are written of it, not from all of them.
 #: After the switch it decides nothing.
 RESTARTED = "alignment_ema"
+#: Folder, in that of a stretch, with the same stretch by an older code.
+OLDER = "older"
 
 Branch = RunRecord | EdgeRecord
 Record = PrefixRecord | Branch
@@ -82,7 +86,8 @@ class Verdict:
     Attributes:
         text: In words, how far apart the numbers are.
         differs: Whether by more than rounding, or the band of another kind of machine.
-        rounded: Whether in any digit, where the kind of machine is the same: then the code did it.
+        rounded: Whether in any digit, where the code did it: on the same kind of machine, or beside
+            the code that trained the result.
         same: What was trained again over its whole stretch, to the same digits.
     """
 
@@ -105,10 +110,8 @@ def committed_results(config: Config) -> dict[Record, Committed]:
         if not (folder / SUMMARY).exists():
             continue
         summary = json.loads((folder / SUMMARY).read_text())
-        hashed = edge_code_hash if isinstance(record, EdgeRecord) else training_code_hash
-        prefix = record if isinstance(record, PrefixRecord) else record.prefix
         if summary.get("id") == record.id:
-            found[record] = Committed(folder=folder, summary=summary, code=hashed(prefix))
+            found[record] = Committed(folder=folder, summary=summary, code=todays_code(record))
     return found
 
 
@@ -137,6 +140,7 @@ def prefix_again(
     folder: Path,
     seconds: float,
     draw: random.Random,
+    older: OlderCode | None = None,
 ) -> tuple[bool, Verdict]:
     """Train a prefix again without its measurements, into a folder, until the time is spent.
 
@@ -145,47 +149,85 @@ def prefix_again(
     """
     rows, switch = committed.rows(), int(committed.summary["switch_step"])
     between = sorted(rows)[1:-1]
-    reached = retrain_prefix(
+    reached, retrained, beside = _train(
+        retrain_prefix,
         record,
-        data=data,
+        committed,
+        older,
+        for_older={"seconds": math.inf},
         folder=folder,
-        device=_numerics(committed),
+        data=data,
         switch_step=switch,
         alignment_ema=float(rows[max(rows)]["alignment_ema"]),
         losses_at=draw.sample(between, min(LOSSES_BETWEEN, len(between))),
         seconds=seconds,
     )
-    retrained = read_rows(folder / TRAJECTORY)
     what = f"{record.id}, steps 0 to {max(retrained)}"
     if not reached:
         what += f" of {switch}, when the time was spent"
     comparison = compare(rows, retrained)
-    return reached, _verdict(record, what, committed, comparison, whole=reached)
+    return reached, _verdict(record, what, committed, comparison, beside, whole=reached)
 
 
 def branch_again(
-    record: Branch, committed: Committed, *, data: Path, prefix_folder: Path, seconds: float
+    record: Branch,
+    committed: Committed,
+    *,
+    data: Path,
+    prefix_folder: Path,
+    seconds: float,
+    older: OlderCode | None = None,
 ) -> Verdict:
     """Train a run's first records again, or a search's first trial, as far as the time allows."""
     rows, switch = committed.rows(), int(committed.summary["switch_step"])
-    if isinstance(record, EdgeRecord):
+    is_edge = isinstance(record, EdgeRecord)
+    if is_edge:
         rows = {trial: row for trial, row in rows.items() if trial == 1}
     last = _last_in(seconds, rows, committed.summary)
     if last is None:
-        what = "first trial" if isinstance(record, EdgeRecord) else "solve at the switch"
+        what = "first trial" if is_edge else "solve at the switch"
         return Verdict(text=f"left out: {record.id}, whose {what} was to exceed the time")
-    device = _numerics(committed)
+    length = {} if is_edge else {"steps": last - switch}
     with tempfile.TemporaryDirectory() as name:
-        folder, start = Path(name), {"data": data, "prefix_folder": prefix_folder}
-        if isinstance(record, EdgeRecord):
-            retrain_edge(record, **start, folder=folder, device=device)
-            retrained, what = read_rows(folder / EDGE, by="trial"), "trial 1"
-        else:
-            retrain_run(record, **start, folder=folder, device=device, steps=last - switch)
-            retrained, what = read_rows(folder / TRAJECTORY), f"steps {switch} to {last}"
+        _, retrained, beside = _train(
+            retrain_edge if is_edge else retrain_run,
+            record,
+            committed,
+            older,
+            for_older={"prefix_folder": prefix_folder / OLDER},
+            folder=Path(name),
+            data=data,
+            prefix_folder=prefix_folder,
+            **length,
+        )
     whole = last == sorted(rows)[: RECORDS_AFTER_SWITCH + 1][-1]
-    what = f"{record.id}, {what}"
-    return _verdict(record, what, committed, compare(rows, retrained), whole=whole)
+    what = f"{record.id}, {'trial 1' if is_edge else f'steps {switch} to {last}'}"
+    return _verdict(record, what, committed, compare(rows, retrained), beside, whole=whole)
+
+
+def _train(
+    train: Callable[..., Any],
+    record: Record,
+    committed: Committed,
+    older: OlderCode | None,
+    *,
+    for_older: Mapping[str, Any],
+    folder: Path,
+    **arguments: Any,
+) -> tuple[Any, Rows, Comparison | None]:
+    """Train a stretch by today's code, and at the same time by the older one where it is given.
+
+    Returns:
+        What the training returns, its records, and how they compare with the older code's.
+    """
+    name, by = (EDGE, "trial") if isinstance(record, EdgeRecord) else (TRAJECTORY, "step")
+    theirs = {"folder": folder / OLDER, **arguments, **for_older}
+    with older.training(train, record, committed.summary, theirs) if older else nullcontext():
+        outcome = train(record, folder=folder, device=_numerics(committed), **arguments)
+    rows = read_rows(folder / name, by=by)
+    if older is None:
+        return outcome, rows, None
+    return outcome, rows, compare(read_rows(folder / OLDER / name, by=by), rows)
 
 
 def _last_in(seconds: float, rows: Rows, summary: Mapping[str, Any]) -> int | None:
@@ -201,17 +243,17 @@ def _last_in(seconds: float, rows: Rows, summary: Mapping[str, Any]) -> int | No
 
 def _numerics(committed: Committed) -> torch.device:
     """Torch set up as it was for a result, as far as this machine can."""
-    summary = committed.summary
-    return set_up(
-        device="cpu" if summary["device"] == "cpu" else "auto",
-        threads=summary["threads"],
-        tf32=summary["tf32"],
-        deterministic=summary["deterministic_algorithms"],
-    )
+    return set_up(**numerics_of(committed.summary))
 
 
 def _verdict(
-    record: Record, what: str, committed: Committed, comparison: Comparison, *, whole: bool
+    record: Record,
+    what: str,
+    committed: Committed,
+    comparison: Comparison,
+    beside: Comparison | None,
+    *,
+    whole: bool,
 ) -> Verdict:
     there, here = _kind(committed.summary), _kind(provenance(_numerics(committed)))
     # A trial is one record, in which processors of one name that round differently cannot be seen.
@@ -237,10 +279,15 @@ def _verdict(
     if not committed.fresh:
         text += " [STALE: made by other code than today's, or with another torch]"
     digits = any(found.column != RESTARTED for found in comparison.differences)
+    by_code = digits and there == here
+    if beside is not None:  # both on this machine: whatever differs there, the code did
+        by_code = digits = bool(beside.differences)
+        theirs = "every digit" if not digits else f"not {beside.differences[0]}"
+        text += f"; by the code that trained it, here: {beside.numbers} numbers, {theirs} the same"
     return Verdict(
         text=text,
         differs=bool(altered),
-        rounded=digits and there == here,
+        rounded=by_code,
         same=record if whole and not digits else None,
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from sharpflat.config import Config
 from sharpflat.records import PrefixRecord
 from sharpflat.tasks.data import load
+from sharpflat.verification.older_code import OlderCode
 from sharpflat.verification.stretches import (
     Committed,
     Record,
@@ -29,6 +30,7 @@ def verify(
     seed: int,
     minutes: float,
     data_of: Callable[[str], Path],
+    older: OlderCode | None = None,
 ) -> Iterator[Verdict]:
     """Train stretches again, drawn at random, until the time is spent; one at least.
 
@@ -45,9 +47,12 @@ def verify(
         minutes: Time for training; what is begun is finished, as long as it was foreseen to fit.
         data_of: Gives the canonical file of a data set, which may be fetched: its time is not
             counted.
+        older: The code that trained the results: it trains every stretch beside today's, and
+            where they differ in a digit, the verdict says so.
 
     Raises:
-        ValueError: Nothing that can be trained again is committed, or nothing on the data here.
+        ValueError: Nothing that can be trained again is committed, or nothing on the data here; or
+            the older code is not the one that a result names.
         DamagedResultError: A drawn result is not what was sealed.
     """
     draw, left = random.Random(seed), 60 * minutes
@@ -78,13 +83,24 @@ def verify(
             place = Path(scratch) / prefix.id
             if prefix not in begun:
                 begun[prefix], verdict = prefix_again(
-                    prefix, committed[prefix], data=data, folder=place, seconds=left, draw=draw
+                    prefix,
+                    committed[prefix],
+                    data=data,
+                    folder=place,
+                    seconds=left,
+                    draw=draw,
+                    older=older,
                 )
                 yield verdict
             if branch is not None and begun[prefix]:
                 rest = left - (time.perf_counter() - began)
                 yield branch_again(
-                    branch, committed[branch], data=data, prefix_folder=place, seconds=rest
+                    branch,
+                    committed[branch],
+                    data=data,
+                    prefix_folder=place,
+                    seconds=rest,
+                    older=older,
                 )
             left -= time.perf_counter() - began
     if not begun:
