@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import io
 import tokenize
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -48,14 +48,14 @@ def import_closure(*modules: str) -> Mapping[str, str]:
         source, tree = _parsed(path)
         if not in_part:
             found[module] = code_of(source)
-            wanted += _imports(tree)
+            wanted += _imports(path)
             continue
         own = [node for node in tree.body if _is_own(node, entries=module == REGISTRY)]
         if own:
             found[module] = "\n".join(code_of(_text(source, node)) for node in own)
         everything = name == "*" and module != REGISTRY
         used = {node.id for part in own for node in ast.walk(part) if isinstance(node, ast.Name)}
-        wanted += _imports(tree) if everything else _imports(tree, {name, *used})
+        wanted += _imports(path) if everything else _imports(path, {name, *used})
     return found
 
 
@@ -79,20 +79,27 @@ def _parsed(path: Path) -> tuple[str, ast.Module]:
     return source, ast.parse(source)
 
 
-def _imports(tree: ast.Module, names: Container[str] | None = None) -> Iterator[tuple[str, str]]:
+def _imports(path: Path, names: Container[str] | None = None) -> list[tuple[str, str]]:
     """Module of this package and name there of what is imported, by these names or by any."""
-    for node in ast.walk(tree):
+    return [origin for bound, origin in _all_imports(path) if names is None or bound in names]
+
+
+@cache
+def _all_imports(path: Path) -> tuple[tuple[str, tuple[str, str]], ...]:
+    """The name that each import binds, with the module and the name there that it comes from."""
+    found = []
+    for node in ast.walk(_parsed(path)[1]):
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         for alias in node.names:
-            if names is not None and (alias.asname or alias.name) not in names:
-                continue
             module = alias.name if isinstance(node, ast.Import) else node.module or ""
             if module.split(".")[0] != PACKAGE.name:
                 continue
             name = "*" if isinstance(node, ast.Import) else alias.name
             is_module = source_path(f"{module}.{name}") is not None
-            yield (f"{module}.{name}", "*") if is_module else (module, name)
+            origin = (f"{module}.{name}", "*") if is_module else (module, name)
+            found.append((alias.asname or alias.name, origin))
+    return tuple(found)
 
 
 def _is_own(node: ast.stmt, *, entries: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ def check(values: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, 
     Raises:
         ConfigError: Names the first key that is not allowed, its value and what is.
     """
+    _refuse_not_finite(values, [])
     _refuse_first(values, schema, [])
     kinds = {name: _kind(name, of, schema["$defs"]) for name, of in values["figures"].items()}
     _check_varied(values, schema["properties"]["tasks"]["additionalProperties"]["properties"])
@@ -64,12 +66,26 @@ def _check_varied(values: Mapping[str, Any], settings: Mapping[str, Any]) -> Non
     size = settings["sizes"]["additionalProperties"]
     allowed = {**settings, SWITCH_STEP: settings["switch"]["properties"]["max_steps"]}
     for figure, request in values["figures"].items():
+        tasks = (values["tasks"].get(task, {}) for task in request["tasks"])
+        sizes = {name for task in tasks for name in task.get("sizes", {})}
         for name, candidates in request.get("vary", {}).items():
             for position, candidate in enumerate(candidates):
                 path = ["figures", figure, "vary", name, position]
                 for key, value in together(name, candidate).items():
                     inner = [] if key == name else [key]
-                    _refuse_first(value, allowed.get(key, size), [*path, *inner])
+                    if key in allowed or key in sizes:  # else refused with what may be varied
+                        _refuse_first(value, allowed.get(key, size), [*path, *inner])
+
+
+def _refuse_not_finite(value: Any, path: list[str | int]) -> None:
+    """YAML has ``.nan`` and ``.inf``, which no limit of a schema keeps out."""
+    if isinstance(value, float) and not math.isfinite(value):
+        name = ".".join(map(str, path))
+        raise ConfigError(f"config: {name} = {value}; it must be a finite number")
+    named = value if isinstance(value, Mapping) else {}
+    listed = value if isinstance(value, list) else []
+    for key, part in (*named.items(), *enumerate(listed)):
+        _refuse_not_finite(part, [*path, key])
 
 
 def _refuse_first(value: Any, schema: Mapping[str, Any], path: list[str | int]) -> None:
@@ -93,7 +109,7 @@ def _explain(error: jsonschema.ValidationError, path: list[str | int]) -> str:
         remedy = f"; allowed are {', '.join(properties)}"
         where = "config" if not path else f"config: {key}"
         return f"{where}: {error.message}{remedy}"
-    if error.validator in ("not", "pattern"):
+    if error.validator in ("not", "pattern", "maxProperties"):
         reason = cast(Mapping[str, Any], error.schema).get("description")
         if reason:
             return f"config: {key} = {error.instance!r}: {reason}"

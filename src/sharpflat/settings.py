@@ -123,7 +123,8 @@ def cells(values: Mapping[str, Any], where: str, request: Mapping[str, Any]) -> 
                     chosen = together(name, candidate)
                     change: dict[str, Any] = {}
                     for key, value in chosen.items():
-                        change = merge(change, _change(values["tasks"][task], key, value))
+                        changed = _change(values["tasks"][task], key, value, where=where)
+                        change = merge(change, changed)
                     after = _setting(values, task, loss, merge(common, change))
                     changed_before = any(key not in AFTER_SWITCH for key in chosen)
                     before = _setting(values, task, loss, change) if changed_before else default
@@ -145,7 +146,7 @@ def together(name: str, candidate: Any) -> Mapping[str, Any]:
     return {name: candidate}
 
 
-def _change(task: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
+def _change(task: Mapping[str, Any], name: str, value: Any, *, where: str) -> dict[str, Any]:
     if name in task["sizes"]:
         return {"sizes": {name: value}}
     if name == "optimizer":
@@ -155,7 +156,7 @@ def _change(task: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
     if name in AFTER_SWITCH:
         return {name: value}
     allowed = ", ".join([*AFTER_SWITCH, "optimizer", SWITCH_STEP, *task["sizes"]])
-    raise ConfigError(f"config: vary.{name} is unknown; allowed are {allowed}")
+    raise ConfigError(f"config: {where}.vary.{name} is unknown; allowed are {allowed}")
 
 
 def _without_optimizer(base: Mapping[str, Any], replacing: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def test_combinations_of_matrices(matrix_with):
     combined = combination((2.0, first), (-0.5, second), shift=3.0)
     assert torch.allclose(dense(combined), 2 * A - 0.5 * B + 3 * eye)
     assert torch.allclose(dense(-combined), -dense(combined))
+    assert torch.allclose(dense(combined / 4), dense(combined) / 4)
     assert torch.allclose(dense(2 * combined - combined * 3 + second), B - dense(combined))
 
 

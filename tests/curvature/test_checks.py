@@ -169,7 +169,8 @@ BAD_ARGUMENTS = {
         {"model": nn.Linear(4, 3).requires_grad_(False)},
         "Linear has no parameter that requires_grad",
     ),
-    "chunks of 0": ({"chunk_size": 0}, "chunk_size is 0; it must be at least 1"),
+    "chunks of 0": ({"chunk_size": 0}, "chunk_size is 0; it must be an integer, at least 1"),
+    "chunks of 8.0": ({"chunk_size": 8.0}, "chunk_size is 8.0; it must be an integer"),
 }
 
 
@@ -186,6 +187,40 @@ def test_refuses_bad_arguments(name):
             arguments["y"],
             chunk_size=arguments["chunk_size"],
         )
+
+
+def test_refuses_parameters_of_two_precisions():
+    """Oracle: no vector of their length has both; a block of one precision has its own Hessian."""
+
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 2), nn.Linear(2, 3).double()
+
+        def forward(self, x):
+            return self.last(self.first(x).double())
+
+    model = Mixed()
+    with pytest.raises(UnsupportedModelError, match=r"torch.float32 and torch.float64.*cast the"):
+        HessianOperator(model, functional.cross_entropy, X, Y)
+    block = HessianOperator(model, functional.cross_entropy, X, Y, parameters=["last.*"])
+    hidden = model.first(X).double().detach()
+    alone = HessianOperator(model.last, functional.cross_entropy, hidden, Y)
+    eye = torch.eye(9, dtype=torch.float64)
+    assert torch.allclose(block @ eye, alone @ eye)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_refuses_what_was_compiled(in_place):
+    """Oracle: torch, which differentiates what it compiled once. The original is not compiled."""
+    layer = nn.Linear(4, 3)
+    model = nn.Sequential(layer if in_place else torch.compile(layer))
+    if in_place:
+        layer.compile()
+    with pytest.raises(UnsupportedModelError, match=r"and 0 is compiled: give the operator the"):
+        HessianOperator(model, functional.cross_entropy, X, Y)
+    if not in_place:
+        HessianOperator(layer, functional.cross_entropy, X, Y)
 
 
 EMBEDDINGS = {

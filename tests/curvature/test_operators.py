@@ -241,6 +241,24 @@ def test_result_has_the_dtype_of_the_vectors(mlp, kind, model_dtype, vector_dtyp
     assert relative_error((operator @ V).double(), expected) <= 1e-5
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool])
+@every_operator
+def test_products_with_integers_are_not_cut_to_integers(mlp, kind, dtype):
+    """Oracle: the product with the same signs as real numbers. A trace is taken so."""
+    operator = kind(*mlp.arguments)
+    signs = (torch.arange(86).view(43, 2) % 3).to(dtype)
+    found = operator @ signs
+    assert found.dtype == operator.dtype
+    assert torch.equal(found, operator @ signs.double())
+    assert torch.equal(operator @ signs[:, 0], operator @ signs[:, 0].double())
+
+
+def test_refuses_complex_vectors(mlp):
+    """Oracle: the documented ValueError; their imaginary part would be lost."""
+    with pytest.raises(ValueError, match=r"complex128: multiply real and imaginary parts apart"):
+        HessianOperator(*mlp.arguments) @ torch.ones(43, dtype=torch.complex128)
+
+
 @every_operator
 def test_products_under_no_grad_leave_no_trace(mlp, kind):
     """Oracle: the product outside no_grad; gradients that were there stay as they are."""

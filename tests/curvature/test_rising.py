@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sharpflat.curvature import DominantSubspace
-from sharpflat.curvature.subspace import LONGEST_CHECK, LONGEST_SEARCH
+from sharpflat.curvature.tracker import LONGEST_CHECK, LONGEST_SEARCH
 
 SIZE, K = 60, 4
 #: Steps that a rise takes, from far slower than a check to at once.

@@ -279,7 +279,8 @@ def test_products_that_overflow(sine, updates_before):
 
 
 BAD_ARGUMENTS = {
-    "k of 0": ({"k": 0}, "k is 0; the operator of size 60 allows 1"),
+    "k of 0": ({"k": 0}, "k is 0; the operator of size 60 allows integers, 1"),
+    "half a k": ({"k": 2.5}, "k is 2.5; the operator of size 60 allows integers, 1"),
     "k above P": ({"k": 61}, "k is 61"),
     "tol of 0": ({"tol": 0.0}, "tol is 0.0, the sine of an angle"),
     "tol of 1": ({"tol": 1}, "tol is 1"),
@@ -345,6 +346,14 @@ def test_refuses_the_state_of_another_subspace(sine, name):
     with pytest.raises(ValueError, match=message):
         other.load_state_dict(whole.state_dict())
     assert other.num_matvecs == 0
+
+
+@pytest.mark.parametrize("state", [{}, {"state": {}, "param_groups": []}])
+def test_refuses_what_is_no_state_of_a_subspace(state):
+    """Oracle: the documented ValueError, as for a plain optimizer's state."""
+    subspace = DominantSubspace(RotatingMatrix(), K)
+    with pytest.raises(ValueError, match=r"the state lacks .*made_with.* not that of a Dominant"):
+        subspace.load_state_dict(state)
 
 
 def small_model() -> tuple[nn.Sequential, Tensor, Tensor]:
@@ -431,3 +440,30 @@ def test_refuses_autocast():
             pytest.raises(UnsupportedModelError, match="outside of it"),
         ):
             use(*arguments)
+
+
+VECTORS = {
+    "of another length": torch.ones(99),
+    "a matrix of another length": torch.ones(99, 2),
+    "a single number": torch.tensor(1.0),
+    "of integers": torch.ones(60, dtype=torch.int64),
+}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_refuses_vectors_that_are_none_of_the_space(name):
+    """Oracle: the documented ValueError."""
+    subspace = DominantSubspace(RotatingMatrix(), K)
+    for ask in (subspace.project, subspace.alignment):
+        with pytest.raises(ValueError, match=r"it must be floating point of shape \(60,\)"):
+            ask(VECTORS[name])
+
+
+def test_alignment_is_of_one_vector():
+    """Columns that are weighed together have none; each is projected on its own."""
+    subspace = DominantSubspace(RotatingMatrix(), K)
+    columns = torch.eye(60, dtype=torch.float64)[:, :2]
+    with pytest.raises(ValueError, match=r"of shape \(60, 2\); it must be"):
+        subspace.alignment(columns)
+    expected = torch.stack([subspace.project(column) for column in columns.T], dim=1)
+    assert torch.allclose(subspace.project(columns), expected)

@@ -1,5 +1,6 @@
 """Malformed configurations, and what the refusal of each must say."""
 
+import math
 from typing import Any
 
 
@@ -24,6 +25,8 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (task(learning_rate="1e-3"), ("learning_rate", "'1e-3'", "write 1.0e-3")),
     (task(learning_rate=0), ("learning_rate", "0", "minimum")),
     (task(learning_rate=None), ("learning_rate", "None", "number")),
+    (task(learning_rate=math.nan), ("mnist_mlp.learning_rate = nan", "a finite number")),
+    (_varied(learning_rate=[math.inf]), ("vary.learning_rate.0 = inf", "a finite number")),
     (task(k=0), ("tasks.mnist_mlp.k = 0", "minimum of 1")),
     (task(k=2.5), ("tasks.mnist_mlp.k = 2.5", "integer")),
     (task(refresh=0), ("tasks.mnist_mlp.refresh = 0", "minimum of 1")),
@@ -53,10 +56,11 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (_varied(learning_rate=[0.1, "1e-3"]), ("figures.ablation_k.vary.learning_rate.1", "1.0e-3")),
     (_varied(width=[0]), ("figures.ablation_k.vary.width.0 = 0", "minimum of 1")),
     (_varied(switch_step=[2.5]), ("vary.switch_step.0 = 2.5", "integer")),
-    (_varied(widht=[3]), ("vary.widht is unknown", "learning_rate", "switch_step", "width")),
+    (_varied(widht=[3]), ("ablation_k.vary.widht is unknown", "learning_rate", "width")),
+    (_varied(lr=[0.1]), ("ablation_k.vary.lr is unknown", "learning_rate", "switch_step")),
     (_varied(k=[]), ("figures.ablation_k.vary.k = []",)),
     (_varied(), ("figures.ablation_k.vary = {}",)),
-    (_varied(k=[1], batch_size=[2]), ("figures.ablation_k.vary",)),
+    (_varied(k=[1], batch_size=[2]), ("figures.ablation_k.vary", "a name of its own")),
     ({"figures": {"dom_bluk": {}}}, ("'dom_bluk'", "dom_bulk")),
     ({"benchmark": {"memory_task": "cnn"}}, ("benchmark.memory_task = 'cnn'", "mnist_mlp")),
     ({"benchmark": {"learning_rates": {"cnn": [0.1]}}}, ("benchmark.tasks = 'cnn'", "mnist_mlp")),

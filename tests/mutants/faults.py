@@ -21,8 +21,8 @@ MLP, CNN, RESNET, VIT, TRANSFORMER, GPT, ENCODER = (
     for name in ("mlp", "cnn", "resnet", "vit", "transformer", "gpt", "encoder")
 )
 DATA, LOSSES = f"{PACKAGE}/tasks/data.py", f"{PACKAGE}/tasks/losses.py"
-OPERATORS, SUBSPACE, ENERGY = (
-    f"{PACKAGE}/curvature/{name}.py" for name in ("operators", "subspace", "energy")
+OPERATORS, SUBSPACE, TRACKER, ENERGY = (
+    f"{PACKAGE}/curvature/{name}.py" for name in ("operators", "subspace", "tracker", "energy")
 )
 OPTIM, METHODS = f"{PACKAGE}/optim.py", f"{PACKAGE}/methods.py"
 STATISTICS, STABILITY, INTERVALS = (
@@ -518,14 +518,14 @@ CURVATURE = (
     ),
     Fault(
         "an interval refreshes at every step",
-        SUBSPACE,
+        TRACKER,
         "self._updates % _interval(self.refresh_policy) == 0",
         "True",
         ("tests/curvature/test_subspace.py::test_interval",),
     ),
     Fault(
         "the tracker ignores the seed",
-        SUBSPACE,
+        TRACKER,
         "seed=self.seed + self._checks,\n            search",
         "seed=0,\n            search",
         (f"{DECIDES}the_seed_decides_the_eigensolvers_vectors",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,17 +45,9 @@ def find_edges(options: argparse.Namespace) -> None:
     """
     from sharpflat.plan import all_edges
     from sharpflat.training.edge import find_edge
-    from sharpflat.training.train import SUMMARY
 
     def train(record: EdgeRecord, config: Config, **shared: Any) -> None:
-        branch = _branch(record.prefix, config)
-        before = json.loads((branch["prefix_folder"] / SUMMARY).read_text())
-        if before["status"] == "diverged":
-            raise ValueError(
-                f"{record.prefix.id} diverged at step {before['switch_step']}, before its switch: "
-                "there is no edge of stability to find from there; lower its learning_rate"
-            )
-        find_edge(record, **branch, **shared)
+        find_edge(record, **_branch(record.prefix, config), **shared)
 
     _train(options, all_edges, layout.edge, seals.EDGE, train)
 

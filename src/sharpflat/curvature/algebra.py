@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class OperatorAlgebra:
-    """Gives a symmetric operator ``-A``, ``a * A``, ``A + B`` and ``A - B``.
+    """Gives a symmetric operator ``-A``, ``a * A``, ``A / a``, ``A + B`` and ``A - B``.
 
     Example:
         >>> import torch
@@ -38,6 +38,9 @@ class OperatorAlgebra:
         return combination((factor, self))
 
     __rmul__ = __mul__
+
+    def __truediv__(self: SymmetricOperator, divisor: float) -> LinearCombination:
+        return combination((1.0 / divisor, self))
 
     def __add__(self: SymmetricOperator, other: SymmetricOperator) -> LinearCombination:
         return combination((1.0, self), (1.0, other))

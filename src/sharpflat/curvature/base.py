@@ -108,7 +108,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             adds up, or depends on none of the parameters.
         ValueError: No samples, numbers of samples that differ, batches that can be read once
             only, no trainable parameter, a choice of parameters that matches none, a chunk size
-            below 1, or a memory limit below 0.
+            that is no integer or below 1, or a memory limit below 0.
         UnequalProcessesError: Other processes have other parameters or buffers, or raised one of
             these; at a product also: they multiply other vectors.
     """
@@ -127,8 +127,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     ) -> None:
         self.model = model
         self.loss_fn = loss_fn
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(f"chunk_size is {chunk_size}; it must be at least 1")
+        if chunk_size is not None and not (hasattr(chunk_size, "__index__") and chunk_size >= 1):
+            raise ValueError(f"chunk_size is {chunk_size!r}; it must be an integer, at least 1")
         if memory_limit is not None and memory_limit < 0:
             raise ValueError(f"memory_limit is {memory_limit} bytes; it must be at least 0")
         self.chunk_size = chunk_size
@@ -240,7 +240,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             v: Shape ``(P,)``; cast to the parameters' dtype for the product.
 
         Returns:
-            Shape ``(P,)``, in the dtype of ``v``.
+            Shape ``(P,)``, in the dtype of ``v``, or in the parameters' if that is no real number's
+            (integers, such as random signs, would lose what the product has behind the point).
         """
         return self.matmat(v[:, None])[:, 0]
 
@@ -251,14 +252,20 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             V: Shape ``(P, m)``; cast to the parameters' dtype for the product.
 
         Returns:
-            Shape ``(P, m)``, in the dtype of ``V``.
+            Shape ``(P, m)``, in the dtype of ``V``, or in the parameters' if ``V`` is not floating
+            point.
 
         Raises:
-            ValueError: ``V`` does not have ``P`` rows.
+            ValueError: ``V`` does not have ``P`` rows, or is complex.
             ModelChangedError: The parameters are not those that the operator was built over.
         """
         if V.ndim != 2 or V.shape[0] != self.shape[1]:
             raise ValueError(f"cannot multiply {self.shape} with {tuple(V.shape)}")
+        if V.is_complex():
+            raise ValueError(
+                f"cannot multiply with {V.dtype}: multiply real and imaginary parts apart, as two "
+                "columns (V.real, V.imag)"
+            )
         with torch.inference_mode(False):
             # One vector's entries lie side by side in a row: splitting it copies nothing.
             rows = V.to(dtype=self.dtype).T.contiguous()
@@ -271,7 +278,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
                         result.fill_(math.nan)
                     count += chunk.count
                     del chunk  # before the next chunk's graph is built
-            return self._mean(result, count).T.to(dtype=V.dtype)
+            product = self._mean(result, count).T
+            return product.to(dtype=V.dtype) if V.is_floating_point() else product
 
     def loss_and_gradient(self) -> tuple[float, Tensor]:
         """The loss over all samples and its gradient now, ``(P,)``, in one pass over the chunks.

@@ -16,6 +16,7 @@ from sharpflat.curvature.checks import (
     UnsupportedModelError,
     refuse_autocast,
     refuse_batch_dependent_layers,
+    refuse_compiled,
     refuse_embeddings,
 )
 from sharpflat.curvature.full_precision import HALF, FullPrecision
@@ -45,7 +46,8 @@ class BoundModel:
 
     Raises:
         UnsupportedModelError: A layer depends on the rest of the batch or on chance, an embedding
-            has no gradient of its own, or parameters are complex or were made in inference mode.
+            has no gradient of its own, a layer is compiled, or parameters are complex, in float32
+            and float64 together, or were made in inference mode.
         ValueError: No trainable parameter, or a choice that matches none.
     """
 
@@ -70,6 +72,12 @@ class BoundModel:
         if self._full is not None:
             self.leaves = tuple(self._full.leaf(name, p) for name, p in named)
         self.dtype = self.leaves[0].dtype
+        if others := {leaf.dtype for leaf in self.leaves} - {self.dtype}:
+            raise UnsupportedModelError(
+                f"parameters are {self.dtype} and {', '.join(map(str, others))}, and vectors of "
+                "their length have one precision: cast the model to one (model.double()), or "
+                "choose parameters of one"
+            )
         was_half = before is not None and bool(before.casts)
         self.casts: dict[torch.dtype, torch.dtype] = (
             dict.fromkeys(HALF, self.dtype) if self._full or was_half else {}
@@ -92,6 +100,7 @@ class BoundModel:
                     "with torch.view_as_complex, or freeze it"
                 )
         refuse_embeddings(model)
+        refuse_compiled(model)
         with self.evaluation():
             refuse_batch_dependent_layers(model)
 

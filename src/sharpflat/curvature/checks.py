@@ -64,6 +64,26 @@ def refuse_embeddings(model: nn.Module) -> None:
         )
 
 
+def refuse_compiled(model: nn.Module) -> None:
+    """Raise if a layer was compiled: torch differentiates what it compiled once only.
+
+    Raises:
+        UnsupportedModelError: Names every offending layer and the remedy.
+    """
+    offenders = [
+        name or type(model).__name__
+        for name, layer in model.named_modules()
+        # By its name, since importing its class takes a second.
+        if type(layer).__name__ == "OptimizedModule" or layer._compiled_call_impl is not None
+    ]
+    if offenders:
+        raise UnsupportedModelError(
+            f"torch.compile cannot be differentiated twice, and {', '.join(offenders)} is "
+            "compiled: give the operator the model that torch.compile was given; both have the "
+            "same parameters, so that the compiled one can be trained"
+        )
+
+
 def _option_of(layer: nn.Embedding | nn.EmbeddingBag) -> str | None:
     if layer.max_norm is not None:
         return f"max_norm={layer.max_norm}"

@@ -124,8 +124,8 @@ def top_eigenpairs(
     if which not in get_args(Which):
         raise ValueError(f"which is {which!r}; allowed are {', '.join(get_args(Which))}")
     num_parameters = operator.shape[0]
+    _check(k, tol, initial, max_matvecs, num_parameters)
     limit = 20 * (k + 20) if max_matvecs is None else max_matvecs
-    _check(k, tol, initial, limit, num_parameters)
     if initial is not None:
         initial = initial[:, :limit]
     if which == "smallest":
@@ -167,10 +167,12 @@ def start(
 
 
 def _check(
-    k: int, tol: float, initial: Tensor | None, max_matvecs: int, num_parameters: int
+    k: int, tol: float, initial: Tensor | None, max_matvecs: int | None, num_parameters: int
 ) -> None:
-    if not 1 <= k <= num_parameters:
-        raise ValueError(f"k is {k}; a {num_parameters}-dimensional matrix allows 1 to that many")
+    if not (hasattr(k, "__index__") and 1 <= k <= num_parameters):
+        raise ValueError(
+            f"k is {k!r}; a {num_parameters}-dimensional matrix allows the integers 1 to that many"
+        )
     if not 0 < tol < 1:
         raise ValueError(f"tol is {tol}, the sine of an angle; it must lie between 0 and 1")
     if initial is not None and (initial.ndim != 2 or initial.shape[0] != num_parameters):
@@ -179,7 +181,7 @@ def _check(
         )
     if initial is not None and not (initial.any() and initial.isfinite().all()):
         raise ValueError("initial must be finite and have a column that is not 0")
-    if not max_matvecs >= min(k + 1, num_parameters):
+    if max_matvecs is not None and not max_matvecs >= min(k + 1, num_parameters):
         raise ValueError(f"max_matvecs is {max_matvecs}; k = {k} needs at least k + 1 products")
 
 

@@ -53,9 +53,16 @@ def find_edge(
     the same record, code and data lies there.
 
     Raises:
+        ValueError: The prefix diverged: every trial would, and the edge would lie below them all.
         CheckpointError: The prefix folder holds another prefix, or a damaged one.
         NumericalAlarm: A number that ``keeping.alarms`` does not accept.
     """
+    before = _summary(prefix_folder)
+    if before["status"] == "diverged":
+        raise ValueError(
+            f"{record.prefix.id} diverged at step {before['switch_step']}, before its switch: "
+            "there is no edge of stability to find from there; lower its learning_rate"
+        )
     dataset = load(record.prefix.dataset, data, device=device)
     code = edge_code_hash(record.prefix)
     if is_complete(folder, record.id, code, dataset, (EDGE,)):
