@@ -122,7 +122,8 @@ def test_files_change_what_a_tier_is(
     assert "second.yaml holds ['a list'], not settings by name" in _message(
         "status", "--configfile", second
     )
-    assert "none.yaml" in _message("status", "--configfile", tmp_path / "none.yaml")
+    missing = _message("status", "--configfile", tmp_path / "none.yaml")
+    assert f"there is no file {tmp_path / 'none.yaml'} for --configfile" in missing
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -125,6 +125,10 @@ def test_a_prefix_without_its_checkpoint_is_missing_where_a_run_is(config: Confi
     assert _not_there(config) == {}
     (layout.run("smoke", run.id) / "summary.json").unlink()
     assert _not_there(config).keys() == {run.id, run.prefix.id}
+    missing, damaged = list(describe(config, tier_status(config)))[-2:]
+    assert missing.startswith("missing")
+    assert missing.endswith(f"{run.prefix.id} (its checkpoint.pt alone)")
+    assert damaged.endswith(run.id)
 
 
 def test_an_energy_of_other_code_probes_or_trajectory_is_stale(

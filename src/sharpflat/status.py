@@ -35,12 +35,14 @@ class Result:
             with another number of probes.
         seconds: What it will take, from finished ones of its kind; 0 where it is there, ``None``
             where there is none to learn from.
+        lacks: The file for which alone it is missing.
     """
 
     kind: str
     path: Path
     state: State
     seconds: float | None
+    lacks: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +84,15 @@ def tier_status(config: Config) -> tuple[Result, ...]:
     results = []
     for found in everything:
         state: State = found.state
-        if state == "there" and found.path in lost:
+        lacks = lost.get(found.path) if state == "there" else None
+        if lacks is not None:
             state = "missing"
         known = rates.get(found.like)
         left = None if known is None else median(known) * found.work
         seconds = 0.0 if state == "there" else left
-        results.append(Result(kind=found.kind, path=found.path, state=state, seconds=seconds))
+        results.append(
+            Result(kind=found.kind, path=found.path, state=state, seconds=seconds, lacks=lacks)
+        )
     return tuple(results)
 
 
@@ -104,7 +109,8 @@ def describe(config: Config, results: tuple[Result, ...]) -> Iterator[str]:
     yield f"  all       {_left(list(results))}, one process after the other"
     for result in results:
         if result.state != "there":
-            yield f"{result.state:8} {_duration(result.seconds):>9}  {result.path}"
+            lacks = f" (its {result.lacks} alone)" if result.lacks else ""
+            yield f"{result.state:8} {_duration(result.seconds):>9}  {result.path}{lacks}"
 
 
 def records(config: Config) -> Iterator[tuple[Record, Path]]:
@@ -212,10 +218,10 @@ def _energy_state(
 
 def _without_what_is_needed(
     config: Config, trained: list[tuple[Record, _Found]], energies: list[_Found]
-) -> set[Path]:
-    """Folders that lack their snapshots, or their checkpoint, where something needs them."""
+) -> dict[Path, str]:
+    """Folders without their snapshots or their checkpoint where something needs them, and which."""
     lost = {
-        found.path.parent
+        found.path.parent: SNAPSHOTS
         for found in energies
         if found.state != "there" and not (found.path.parent / SNAPSHOTS).exists()
     }
@@ -224,7 +230,7 @@ def _without_what_is_needed(
             continue
         prefix = layout.prefix(config.name, record.prefix.id)
         if not (prefix / CHECKPOINT).exists():
-            lost.add(prefix)
+            lost.setdefault(prefix, CHECKPOINT)
     return lost
 
 

@@ -51,6 +51,7 @@ def _renew(*more: str, minutes: str = "1") -> None:
 def _older_checkout(folder: Path, committed: RunRecord, change: str = "") -> str:
     """Copy this code with a change of a module that results depend on, and return its hash."""
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "workflow").symlink_to(ROOT / "workflow")
     module = folder / "src/sharpflat/tasks/losses.py"
     module.write_text(f"{module.read_text()}\nOLDER = True\n{change}")
     prefix = committed.prefix

@@ -22,6 +22,8 @@ def tier_of(options: argparse.Namespace, overrides: dict[str, Any] | None = None
     """
     changes: dict[str, Any] = {}
     for path in options.configfile:
+        if not path.exists():
+            raise ConfigError(f"config: there is no file {path} for --configfile")
         try:
             values = yaml.safe_load(path.read_text())
         except (ValueError, yaml.YAMLError) as error:

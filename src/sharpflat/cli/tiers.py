@@ -180,7 +180,7 @@ def renew_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]
     print(f"{config.name} tier, seed {seed}: {stale} stale results, {len(chosen)} stretches")
     if not stale:
         return
-    older = None if options.trained_by is None else OlderCode(options.trained_by)
+    older = None if options.trained_by is None else OlderCode(options.trained_by, config.raw)
     verdicts = _verdicts(config, chosen, seed, options, execute, older)
     renewed = renew(committed, verdicts, seed=seed)
     left = stale - len(renewed)

@@ -7,7 +7,7 @@ import math
 import random
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,9 +154,7 @@ def prefix_again(
         record,
         committed,
         older,
-        for_older={"seconds": math.inf},
-        folder=folder,
-        data=data,
+        paths={"folder": folder, "data": data},
         switch_step=switch,
         alignment_ema=float(rows[max(rows)]["alignment_ema"]),
         losses_at=draw.sample(between, min(LOSSES_BETWEEN, len(between))),
@@ -194,10 +192,7 @@ def branch_again(
             record,
             committed,
             older,
-            for_older={"prefix_folder": prefix_folder / OLDER},
-            folder=Path(name),
-            data=data,
-            prefix_folder=prefix_folder,
+            paths={"folder": Path(name), "data": data, "prefix_folder": prefix_folder},
             **length,
         )
     whole = last == sorted(rows)[: RECORDS_AFTER_SWITCH + 1][-1]
@@ -211,8 +206,7 @@ def _train(
     committed: Committed,
     older: OlderCode | None,
     *,
-    for_older: Mapping[str, Any],
-    folder: Path,
+    paths: Mapping[str, Path],
     **arguments: Any,
 ) -> tuple[Any, Rows, Comparison | None]:
     """Train a stretch by today's code, and at the same time by the older one where it is given.
@@ -221,13 +215,17 @@ def _train(
         What the training returns, its records, and how they compare with the older code's.
     """
     name, by = (EDGE, "trial") if isinstance(record, EdgeRecord) else (TRAJECTORY, "step")
-    theirs = {"folder": folder / OLDER, **arguments, **for_older}
-    with older.training(train, record, committed.summary, theirs) if older else nullcontext():
-        outcome = train(record, folder=folder, device=_numerics(committed), **arguments)
-    rows = read_rows(folder / name, by=by)
+    apart = {key: path if key == "data" else path / OLDER for key, path in paths.items()}
+    unhurried = {key: math.inf if key == "seconds" else arguments[key] for key in arguments}
+    beside: AbstractContextManager[None] = nullcontext()
+    if older is not None:
+        beside = older.training(train, record, committed.summary, paths=apart, arguments=unhurried)
+    with beside:
+        outcome = train(record, device=_numerics(committed), **paths, **arguments)
+    rows = read_rows(paths["folder"] / name, by=by)
     if older is None:
         return outcome, rows, None
-    return outcome, rows, compare(read_rows(folder / OLDER / name, by=by), rows)
+    return outcome, rows, compare(read_rows(apart["folder"] / name, by=by), rows)
 
 
 def _last_in(seconds: float, rows: Rows, summary: Mapping[str, Any]) -> int | None:
