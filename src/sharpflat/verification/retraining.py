@@ -15,9 +15,9 @@ from sharpflat.training.checkpoints import write_checkpoint
 from sharpflat.training.edge import find_edge
 from sharpflat.training.measure import measure_losses
 from sharpflat.training.optimizers import base_optimizers, reevaluates
-from sharpflat.training.recorder import Trajectory
+from sharpflat.training.recorder import Trajectory, write_json
 from sharpflat.training.state import initial_state, subspace_of
-from sharpflat.training.train import CHECKPOINT, TRAJECTORY, train_run
+from sharpflat.training.train import CHECKPOINT, SUMMARY, TRAJECTORY, train_run
 
 
 def retrain_prefix(
@@ -34,7 +34,8 @@ def retrain_prefix(
     """Train from initialisation to the switch with no product: the base optimizer needs none.
 
     Writes ``trajectory.csv`` with the mini-batch losses at the steps of the record's rhythm, and,
-    where the switch is reached, the checkpoint that runs branch from.
+    where the switch is reached, the checkpoint that runs branch from, and of a summary what a
+    search for the edge asks of it.
 
     Args:
         record: What to train.
@@ -91,6 +92,7 @@ def retrain_prefix(
             "initial_loss": trajectory.rows[0]["train_loss"],
         }
         write_checkpoint(folder / CHECKPOINT, checkpoint)
+        write_json(folder / SUMMARY, {"status": "finished", "switch_step": switch_step})
     return step == switch_step
 
 
