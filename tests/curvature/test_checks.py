@@ -1,5 +1,6 @@
 """Models, losses and arguments for which the full-batch Hessian is not defined are refused."""
 
+import copy
 import random
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from sharpflat.curvature import (
+    DominantSubspace,
     FunctionalHessianOperator,
     GGNOperator,
     HessianOperator,
@@ -189,8 +191,8 @@ def test_refuses_bad_arguments(name):
         )
 
 
-def test_refuses_parameters_of_two_precisions():
-    """Oracle: no vector of their length has both; a block of one precision has its own Hessian."""
+def test_parameters_of_two_precisions():
+    """Oracle: the model cast to float64. A basis has one precision: tracking refuses, in words."""
 
     class Mixed(nn.Module):
         def __init__(self):
@@ -201,26 +203,51 @@ def test_refuses_parameters_of_two_precisions():
             return self.last(self.first(x).double())
 
     model = Mixed()
-    with pytest.raises(UnsupportedModelError, match=r"torch.float32 and torch.float64.*cast the"):
-        HessianOperator(model, functional.cross_entropy, X, Y)
+    operator = HessianOperator(model, functional.cross_entropy, X, Y)
+    whole = copy.deepcopy(model).double()
+    expected = HessianOperator(whole, functional.cross_entropy, X.double(), Y)
+    V = torch.randn(19, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.allclose(operator @ V, expected @ V, atol=1e-5)
+    with pytest.raises(ValueError, match=r"are torch.float32 and torch.float64, and a basis has"):
+        DominantSubspace(operator, 2)
     block = HessianOperator(model, functional.cross_entropy, X, Y, parameters=["last.*"])
-    hidden = model.first(X).double().detach()
-    alone = HessianOperator(model.last, functional.cross_entropy, hidden, Y)
-    eye = torch.eye(9, dtype=torch.float64)
-    assert torch.allclose(block @ eye, alone @ eye)
+    assert DominantSubspace(block, 2).basis.dtype == torch.float64
 
 
-@pytest.mark.parametrize("in_place", [True, False])
-def test_refuses_what_was_compiled(in_place):
-    """Oracle: torch, which differentiates what it compiled once. The original is not compiled."""
+def _compiled_model():
+    return nn.Sequential(torch.compile(nn.Linear(4, 3))), functional.cross_entropy
+
+
+def _compiled_forward():
     layer = nn.Linear(4, 3)
-    model = nn.Sequential(layer if in_place else torch.compile(layer))
-    if in_place:
+    layer.forward = torch.compile(layer.forward)
+    return nn.Sequential(layer), functional.cross_entropy
+
+
+def _compiled_loss():
+    return nn.Linear(4, 3), torch.compile(functional.cross_entropy)
+
+
+@pytest.mark.parametrize("make", [_compiled_model, _compiled_forward, _compiled_loss])
+def test_refuses_what_torch_compile_made(make):
+    """Oracle: torch, which differentiates what it compiled once."""
+    model, loss = make()
+    with pytest.raises(UnsupportedModelError, match=r"(0|cross_entropy) is made by torch.compile"):
+        HessianOperator(model, loss, X, Y)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_what_was_compiled_in_place_is_evaluated_as_it_was(before):
+    """Oracle: the same layer, not compiled; it stays compiled."""
+    layer = nn.Linear(4, 3)
+    expected = HessianOperator(layer, functional.cross_entropy, X, Y) @ torch.eye(15)
+    if before:
         layer.compile()
-    with pytest.raises(UnsupportedModelError, match=r"and 0 is compiled: give the operator the"):
-        HessianOperator(model, functional.cross_entropy, X, Y)
-    if not in_place:
-        HessianOperator(layer, functional.cross_entropy, X, Y)
+    operator = HessianOperator(layer, functional.cross_entropy, X, Y)
+    if not before:
+        layer.compile()
+    assert torch.equal(operator @ torch.eye(15), expected)
+    assert layer._compiled_call_impl is not None
 
 
 EMBEDDINGS = {

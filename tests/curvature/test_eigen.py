@@ -354,6 +354,7 @@ BAD_ARGUMENTS = {
     "which unknown": ({"which": "LM"}, "which is 'LM'; allowed are largest, smallest, magnitude"),
     "k of 0": ({"k": 0}, "k is 0; a 55-dimensional matrix allows the integers 1"),
     "half a k": ({"k": 2.5}, "k is 2.5; a 55-dimensional matrix allows the integers 1"),
+    "k as half a tensor": ({"k": torch.tensor(2.5)}, r"k is tensor\(2.5"),
     "k as text": ({"k": "5"}, "k is '5'; a 55-dimensional matrix allows the integers 1"),
     "k above P": ({"k": 56}, "k is 56; a 55-dimensional matrix"),
     "tol of 0": ({"tol": 0.0}, "tol is 0.0, the sine of an angle"),

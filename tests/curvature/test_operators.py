@@ -13,6 +13,7 @@ from sharpflat.curvature import (
     GGNOperator,
     HessianOperator,
     MatrixOperator,
+    combination,
 )
 
 OPERATORS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
@@ -251,6 +252,14 @@ def test_products_with_integers_are_not_cut_to_integers(mlp, kind, dtype):
     assert found.dtype == operator.dtype
     assert torch.equal(found, operator @ signs.double())
     assert torch.equal(operator @ signs[:, 0], operator @ signs[:, 0].double())
+
+
+def test_integers_through_sums_and_matrices():
+    """Oracle: the same vectors as real numbers."""
+    operator = MatrixOperator(torch.diag(torch.tensor([1.0, 3.0], dtype=torch.float64)))
+    signs = torch.tensor([[1], [-1]])
+    for tried in (operator, combination((0.3, operator), shift=0.1)):
+        assert torch.equal(tried.matmat(signs), tried.matmat(signs.double()))
 
 
 def test_refuses_complex_vectors(mlp):

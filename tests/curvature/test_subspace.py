@@ -455,7 +455,7 @@ def test_refuses_vectors_that_are_none_of_the_space(name):
     """Oracle: the documented ValueError."""
     subspace = DominantSubspace(RotatingMatrix(), K)
     for ask in (subspace.project, subspace.alignment):
-        with pytest.raises(ValueError, match=r"it must be floating point of shape \(60,\)"):
+        with pytest.raises(ValueError, match=r"it must be floating point of shape \(P.* P = 60"):
             ask(VECTORS[name])
 
 
@@ -467,3 +467,25 @@ def test_alignment_is_of_one_vector():
         subspace.alignment(columns)
     expected = torch.stack([subspace.project(column) for column in columns.T], dim=1)
     assert torch.allclose(subspace.project(columns), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_vectors_of_another_precision_are_cast(dtype):
+    """Oracle: the same vector in the precision of the basis; a part has its vector's."""
+    subspace = DominantSubspace(RotatingMatrix(), K)
+    vector = torch.linspace(-1, 1, 60).to(dtype)
+    part = subspace.project(vector)
+    assert part.dtype == dtype
+    assert torch.equal(part, subspace.project(vector.double()).to(dtype))
+    assert subspace.alignment(vector) == subspace.alignment(vector.double())
+
+
+def test_another_operator_or_tolerance_is_taken():
+    """Oracle: the eigenvalues of the operator that was put in place; a copy counts on its own."""
+    subspace = DominantSubspace(RotatingMatrix(), K)
+    subspace.update()
+    before, copied = subspace.num_matvecs, copy.copy(subspace)
+    copied.operator = RotatingMatrix(2 * OUTLIERS)
+    copied.refresh()
+    assert torch.allclose(copied.eigenvalues, 2 * subspace.eigenvalues, rtol=1e-2)
+    assert subspace.num_matvecs == before < copied.num_matvecs

@@ -12,6 +12,7 @@ import torch
 from planted import run_record
 
 from sharpflat.records import EdgeRecord, PrefixRecord
+from sharpflat.training.checkpoints import CheckpointError
 from sharpflat.training.edge import bracket, find_edge, next_trial
 from sharpflat.training.state import TrainingState, initial_state
 from sharpflat.training.train import Keeping, train_prefix
@@ -172,15 +173,17 @@ def test_a_damaged_trial_is_trained_again_and_the_others_are_kept(
     assert (kept / "trajectory.csv").stat().st_ino == written
 
 
-def test_a_search_from_a_diverged_prefix_ends_unresolved(
+def test_a_search_from_a_diverged_prefix_is_refused(
     linear: PrefixRecord, digits: Path, tmp_path: Path
 ) -> None:
+    """Every trial would diverge, and the edge would lie below them all."""
     prefix = replace(linear, learning_rate=1e6)
     train_prefix(prefix, data=digits, folder=tmp_path / "prefix", device=CPU)
-    record = replace(_edge(prefix), most_trials=3)
-    summary = _find(record, digits, tmp_path / "prefix", tmp_path / "edge")
-    assert (summary["status"], summary["trials"]) == ("unresolved", 3)
-    assert summary["largest_stable"] is None
+    with pytest.raises(ValueError, match=r"diverged at step .* lower its learning_rate"):
+        _find(_edge(prefix), digits, tmp_path / "prefix", tmp_path / "edge")
+    with pytest.raises(CheckpointError, match=r"holds no summary.json of"):
+        _find(_edge(linear), digits, tmp_path / "none", tmp_path / "edge")
+    assert not (tmp_path / "edge").exists()
 
 
 @pytest.mark.parametrize("edge", [1e-5, 0.013, 0.01, 0.7, 40.0])

@@ -20,6 +20,20 @@ if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
 
+def real_vectors(V: Tensor, dtype: torch.dtype) -> Tensor:
+    """Vectors to multiply with, integers and truth values among them in a real dtype.
+
+    Raises:
+        ValueError: They are complex.
+    """
+    if V.is_complex():
+        raise ValueError(
+            f"cannot multiply with {V.dtype}: multiply real and imaginary parts apart, as two "
+            "columns (V.real, V.imag)"
+        )
+    return V if V.is_floating_point() else V.to(dtype)
+
+
 class OperatorAlgebra:
     """Gives a symmetric operator ``-A``, ``a * A``, ``A / a``, ``A + B`` and ``A - B``.
 
@@ -40,7 +54,7 @@ class OperatorAlgebra:
     __rmul__ = __mul__
 
     def __truediv__(self: SymmetricOperator, divisor: float) -> LinearCombination:
-        return combination((1.0 / divisor, self))
+        return combination((1.0 / float(divisor), self))
 
     def __add__(self: SymmetricOperator, other: SymmetricOperator) -> LinearCombination:
         return combination((1.0, self), (1.0, other))
@@ -70,6 +84,7 @@ class LinearCombination(OperatorAlgebra):
 
     def matmat(self, V: Tensor) -> Tensor:
         """``(P, m)`` to ``(P, m)``, one product with each operator a column."""
+        V = real_vectors(V, self.dtype)
         total = self.shift * V
         for factor, operator in self.terms:
             total = total + factor * operator.matmat(V)

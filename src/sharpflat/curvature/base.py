@@ -25,10 +25,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sharpflat.curvature.algebra import OperatorAlgebra
+from sharpflat.curvature.algebra import OperatorAlgebra, real_vectors
 from sharpflat.curvature.batches import Batches, data_of
 from sharpflat.curvature.bound_model import BoundModel
-from sharpflat.curvature.checks import refuse_wrong_second_derivatives
+from sharpflat.curvature.checks import (
+    as_count,
+    refuse_compiled,
+    refuse_wrong_second_derivatives,
+)
 from sharpflat.curvature.differentiation import (
     LossFunction,
     Tensors,
@@ -102,8 +106,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     Raises:
         UnsupportedModelError: A layer depends on the rest of the batch or on chance, evaluating
             the model draws random numbers or writes to its parameters, buffers or inputs,
-            ``torch.autocast`` rounds it, parameters are complex, or torch differentiates a layer
-            wrongly twice.
+            ``torch.autocast`` rounds it, ``torch.compile`` made it, parameters are complex, or
+            torch differentiates a layer wrongly twice.
         UnsupportedLossError: The loss is neither a deterministic mean over samples nor a pair that
             adds up, or depends on none of the parameters.
         ValueError: No samples, numbers of samples that differ, batches that can be read once
@@ -127,11 +131,11 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     ) -> None:
         self.model = model
         self.loss_fn = loss_fn
-        if chunk_size is not None and not (hasattr(chunk_size, "__index__") and chunk_size >= 1):
+        if chunk_size is not None and as_count(chunk_size) < 1:
             raise ValueError(f"chunk_size is {chunk_size!r}; it must be an integer, at least 1")
         if memory_limit is not None and memory_limit < 0:
             raise ValueError(f"memory_limit is {memory_limit} bytes; it must be at least 0")
-        self.chunk_size = chunk_size
+        self.chunk_size = None if chunk_size is None else as_count(chunk_size)
         self._given_limit = memory_limit
         self._weights: Tensor | None = None
         self._processes = Processes(process_group)
@@ -150,6 +154,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         self.shape = (sum(self._sizes), sum(self._sizes))
         limit = self._given_limit
         self.memory_limit = default_memory_limit(self.device) if limit is None else limit
+        refuse_compiled(self.loss_fn)
         self._derivatives_checked = False
         self._recorder = Recorder(bound, self.loss_fn, data)
         self.loss = self._recorder.loss
@@ -261,11 +266,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         """
         if V.ndim != 2 or V.shape[0] != self.shape[1]:
             raise ValueError(f"cannot multiply {self.shape} with {tuple(V.shape)}")
-        if V.is_complex():
-            raise ValueError(
-                f"cannot multiply with {V.dtype}: multiply real and imaginary parts apart, as two "
-                "columns (V.real, V.imag)"
-            )
+        V = real_vectors(V, self.dtype)
         with torch.inference_mode(False):
             # One vector's entries lie side by side in a row: splitting it copies nothing.
             rows = V.to(dtype=self.dtype).T.contiguous()
@@ -278,8 +279,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
                         result.fill_(math.nan)
                     count += chunk.count
                     del chunk  # before the next chunk's graph is built
-            product = self._mean(result, count).T
-            return product.to(dtype=V.dtype) if V.is_floating_point() else product
+            return self._mean(result, count).T.to(dtype=V.dtype)
 
     def loss_and_gradient(self) -> tuple[float, Tensor]:
         """The loss over all samples and its gradient now, ``(P,)``, in one pass over the chunks.

@@ -20,7 +20,7 @@ from sharpflat.curvature.checks import (
     refuse_embeddings,
 )
 from sharpflat.curvature.full_precision import HALF, FullPrecision
-from sharpflat.curvature.hooks import backward_hooks_set_aside
+from sharpflat.curvature.hooks import backward_hooks_set_aside, compiled_calls_set_aside
 from sharpflat.curvature.selection import Chosen, checked, ids_of
 from sharpflat.curvature.snapshot import Watch, equal
 
@@ -46,8 +46,8 @@ class BoundModel:
 
     Raises:
         UnsupportedModelError: A layer depends on the rest of the batch or on chance, an embedding
-            has no gradient of its own, a layer is compiled, or parameters are complex, in float32
-            and float64 together, or were made in inference mode.
+            has no gradient of its own, a layer is ``torch.compile``'s, or parameters are complex
+            or were made in inference mode.
         ValueError: No trainable parameter, or a choice that matches none.
     """
 
@@ -72,12 +72,6 @@ class BoundModel:
         if self._full is not None:
             self.leaves = tuple(self._full.leaf(name, p) for name, p in named)
         self.dtype = self.leaves[0].dtype
-        if others := {leaf.dtype for leaf in self.leaves} - {self.dtype}:
-            raise UnsupportedModelError(
-                f"parameters are {self.dtype} and {', '.join(map(str, others))}, and vectors of "
-                "their length have one precision: cast the model to one (model.double()), or "
-                "choose parameters of one"
-            )
         was_half = before is not None and bool(before.casts)
         self.casts: dict[torch.dtype, torch.dtype] = (
             dict.fromkeys(HALF, self.dtype) if self._full or was_half else {}
@@ -183,7 +177,7 @@ class BoundModel:
         try:
             for layer, _ in moved:
                 layer.training = self._training[layer]
-            with backward_hooks_set_aside(self.model):
+            with backward_hooks_set_aside(self.model), compiled_calls_set_aside(self.model):
                 yield
         finally:
             for layer, training in moved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -24,6 +25,14 @@ class UnequalProcessesError(RuntimeError):
 
 class UnsupportedLossError(ValueError):
     """The loss is not the mean of per-sample losses, or changes from call to call."""
+
+
+def as_count(value: object) -> int:
+    """An integer of any library as Python's own; 0, which counts nothing, for what is none."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return 0
 
 
 def refuse_batch_dependent_layers(model: nn.Module) -> None:
@@ -64,24 +73,33 @@ def refuse_embeddings(model: nn.Module) -> None:
         )
 
 
-def refuse_compiled(model: nn.Module) -> None:
-    """Raise if a layer was compiled: torch differentiates what it compiled once only.
+def refuse_compiled(called: object) -> None:
+    """Raise if ``torch.compile`` made a model, a loss or a part of them.
+
+    What ``Module.compile()`` compiled in place is evaluated as it was before.
 
     Raises:
-        UnsupportedModelError: Names every offending layer and the remedy.
+        UnsupportedModelError: Names every offender and the remedy.
     """
+    layers = called.named_modules() if isinstance(called, nn.Module) else ()
     offenders = [
-        name or type(model).__name__
-        for name, layer in model.named_modules()
+        f"{name or type(layer).__name__}"
+        for name, layer in layers
         # By its name, since importing its class takes a second.
-        if type(layer).__name__ == "OptimizedModule" or layer._compiled_call_impl is not None
+        if type(layer).__name__ == "OptimizedModule" or _is_compiled(vars(layer).get("forward"))
     ]
+    if not offenders and _is_compiled(called):
+        offenders = [getattr(called, "__name__", repr(called))]
     if offenders:
         raise UnsupportedModelError(
-            f"torch.compile cannot be differentiated twice, and {', '.join(offenders)} is "
-            "compiled: give the operator the model that torch.compile was given; both have the "
-            "same parameters, so that the compiled one can be trained"
+            f"{', '.join(offenders)} is made by torch.compile, whose default backend cannot be "
+            "differentiated twice: give the operator what torch.compile was given; a compiled "
+            "model has the same parameters, so that it can be trained"
         )
+
+
+def _is_compiled(function: object) -> bool:
+    return hasattr(function, "_torchdynamo_orig_callable")
 
 
 def _option_of(layer: nn.Embedding | nn.EmbeddingBag) -> str | None:

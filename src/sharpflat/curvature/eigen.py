@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sharpflat.curvature.algebra import combination
+from sharpflat.curvature.checks import as_count
 from sharpflat.curvature.krylov import KrylovBasis, SymmetricOperator
 
 #: Which eigenvalues lead.
@@ -125,6 +126,7 @@ def top_eigenpairs(
         raise ValueError(f"which is {which!r}; allowed are {', '.join(get_args(Which))}")
     num_parameters = operator.shape[0]
     _check(k, tol, initial, max_matvecs, num_parameters)
+    k = as_count(k)
     limit = 20 * (k + 20) if max_matvecs is None else max_matvecs
     if initial is not None:
         initial = initial[:, :limit]
@@ -169,7 +171,7 @@ def start(
 def _check(
     k: int, tol: float, initial: Tensor | None, max_matvecs: int | None, num_parameters: int
 ) -> None:
-    if not (hasattr(k, "__index__") and 1 <= k <= num_parameters):
+    if not 1 <= as_count(k) <= num_parameters:
         raise ValueError(
             f"k is {k!r}; a {num_parameters}-dimensional matrix allows the integers 1 to that many"
         )

@@ -1,4 +1,4 @@
-"""Hooks that users register on parameters and modules, kept out of what is differentiated."""
+"""What users attach to parameters and modules, kept out of what is differentiated."""
 
 from __future__ import annotations
 
@@ -30,3 +30,20 @@ def backward_hooks_set_aside(model: nn.Module) -> Iterator[None]:
     finally:
         for registered, before in held:
             registered.update(before)
+
+
+@contextmanager
+def compiled_calls_set_aside(model: nn.Module) -> Iterator[None]:
+    """Without what ``Module.compile()`` compiled in place: torch differentiates that once only."""
+    compiled = [
+        (layer, layer._compiled_call_impl)
+        for layer in model.modules()
+        if layer._compiled_call_impl is not None
+    ]
+    for layer, _ in compiled:
+        layer._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for layer, call in compiled:
+            layer._compiled_call_impl = call

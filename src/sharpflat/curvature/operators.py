@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sharpflat.curvature.algebra import OperatorAlgebra
+from sharpflat.curvature.algebra import OperatorAlgebra, real_vectors
 from sharpflat.curvature.base import CurvatureOperator
 from sharpflat.curvature.differentiation import (
     Tensors,
@@ -114,4 +114,4 @@ class MatrixOperator(OperatorAlgebra):
 
     def matmat(self, V: Tensor) -> Tensor:
         """``(P, m)`` to ``(P, m)``."""
-        return self.matrix @ V
+        return self.matrix @ real_vectors(V, self.dtype)

@@ -8,12 +8,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sharpflat.curvature.checks import refuse_autocast
+from sharpflat.curvature.checks import as_count, refuse_autocast
 from sharpflat.curvature.eigen import EigenResult
 from sharpflat.curvature.krylov import SymmetricOperator
 from sharpflat.curvature.snapshot import Snapshot
 from sharpflat.curvature.tracked import TrackedVectors
-from sharpflat.curvature.tracker import EigenspaceTracker, Refresh, Samples
+from sharpflat.curvature.tracker import STATE, EigenspaceTracker, Refresh, Samples
 
 
 class MovingOperator(SymmetricOperator, Protocol):
@@ -27,7 +27,7 @@ class MovingOperator(SymmetricOperator, Protocol):
         """A copy of the parameters now, ``(P,)``."""
 
 
-class DominantSubspace:
+class DominantSubspace(EigenspaceTracker):
     """The span of the top k eigenvectors of a curvature operator along training.
 
     Holds k + 2 vectors of length P, twice more of them while it tracks with a sample, and k² more
@@ -45,7 +45,11 @@ class DominantSubspace:
             policy: ``None``, all of them; ``"auto"``, as many as full checks find to pay, or all.
 
     Raises:
-        ValueError: k, tol, refresh or samples outside what is allowed.
+        ValueError: k, tol, refresh or samples outside what is allowed, or parameters in float32
+            and float64 together.
+
+    Attributes:
+        num_matvecs: Products over all samples until now.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class DominantSubspace:
         seed: int = 0,
         samples: Samples = None,
     ) -> None:
-        if not (hasattr(k, "__index__") and 1 <= k <= operator.shape[0]):
+        if not 1 <= as_count(k) <= operator.shape[0]:
             raise ValueError(
                 f"k is {k!r}; the operator of size {operator.shape[0]} allows integers, 1 to that"
             )
@@ -70,17 +74,18 @@ class DominantSubspace:
             )
         if not 0 < tol < 1:
             raise ValueError(f"tol is {tol}, the sine of an angle; it must lie between 0 and 1")
-        self.operator = operator
-        self.k = k
-        self.refresh_policy = refresh
-        self.tol = tol
-        self.seed = seed
-        self.samples = samples
+        precisions = {torch.promote_types(p.dtype, torch.float32) for p in operator.parameters}
+        if len(precisions) > 1:
+            raise ValueError(
+                f"parameters are {' and '.join(sorted(map(str, precisions)))}, and a basis has one "
+                "precision: cast the model to one (model.double()), or choose parameters of one"
+            )
+        super().__init__(
+            operator, as_count(k), refresh=refresh, tol=tol, seed=seed, samples=samples
+        )
+        self.operator: MovingOperator = operator
         self._last_theta: Tensor | None = None  # of the last update that succeeded
         self._surroundings: tuple[Snapshot, Snapshot] | None = None  # as of the last update
-        self._tracker = EigenspaceTracker(
-            operator, k, refresh=refresh, tol=tol, seed=seed, samples=samples
-        )
 
     @property
     def basis(self) -> Tensor:
@@ -96,7 +101,7 @@ class DominantSubspace:
     def next_eigenvalue(self) -> float:
         """Estimate of ``λ_{k+1}`` from the last full check, a lower bound."""
         assert self._now is not None  # updated at first use
-        return self._tracker.next_eigenvalue
+        return self._next_eigenvalue
 
     @property
     def error_estimate(self) -> float:
@@ -104,31 +109,22 @@ class DominantSubspace:
         return self._now.error_estimate
 
     @property
-    def num_matvecs(self) -> int:
-        """Products over all samples until now."""
-        return self._tracker.num_matvecs
-
-    @property
-    def equivalent_matvecs(self) -> float:
-        """Products over all samples, and those over m of n samples by their share ``m / n``."""
-        return self._tracker.equivalent_matvecs
-
-    @property
     def _now(self) -> TrackedVectors:
-        if self._tracker.tracked is None:
+        if self._tracked is None:
             self.update()
-        assert self._tracker.tracked is not None
-        return self._tracker.tracked
+        assert self._tracked is not None
+        return self._tracked
 
     def project(self, v: Tensor) -> Tensor:
-        """The part ``P_k v`` of a vector ``(P,)``, or of each column of ``(P, m)``.
+        """The part ``P_k v`` of a vector ``(P,)``, or of each column of ``(P, m)``, in their dtype.
 
         Raises:
             ValueError: It has another length, or is not floating point.
         """
         refuse_autocast(v.device)
-        self._refuse_unlike(v, dimensions=(1, 2))
-        return self.basis @ (self.basis.T @ v)
+        self._refuse_unlike(v, "(P,) or (P, m)", dimensions=(1, 2))
+        basis = self.basis
+        return (basis @ (basis.T @ v.to(basis.dtype))).to(v.dtype)
 
     def alignment(self, v: Tensor) -> float:
         """``χ_k(v) = ‖P_k v‖ / ‖v‖``, 0 for the zero vector, NaN for one that is not finite.
@@ -137,7 +133,8 @@ class DominantSubspace:
             ValueError: The shape is not ``(P,)``, or the vector is not floating point.
         """
         refuse_autocast(v.device)
-        self._refuse_unlike(v, dimensions=(1,))
+        self._refuse_unlike(v, "(P,)", dimensions=(1,))
+        v = v.to(self.basis.dtype)
         norm = torch.linalg.vector_norm(v).item()
         if not 0 < norm < math.inf:  # or its squares are not in the range of its precision
             largest = v.abs().max().item()
@@ -147,12 +144,13 @@ class DominantSubspace:
             norm = torch.linalg.vector_norm(v).item()
         return float(torch.linalg.vector_norm(self.basis.T @ v).item() / norm)
 
-    def _refuse_unlike(self, v: Tensor, *, dimensions: tuple[int, ...]) -> None:
+    def _refuse_unlike(self, v: Tensor, allowed: str, *, dimensions: tuple[int, ...]) -> None:
         size = self.operator.shape[0]
         if v.ndim not in dimensions or len(v) != size or not v.is_floating_point():
             raise ValueError(
                 f"the vector is {v.dtype} of shape {tuple(v.shape)}; it must be floating point of "
-                f"shape ({size},), as the gradient of the operator's parameters laid end to end"
+                f"shape {allowed} with P = {size}, laid out as the gradients of the operator's "
+                "parameters end to end"
             )
 
     def update(self) -> None:
@@ -171,10 +169,10 @@ class DominantSubspace:
         moved = self._last_theta is None or not torch.equal(theta, self._last_theta)
         now, changed = self._look_around(moved=moved)
         if moved or changed:
-            self._tracker.update(theta, changed=changed)
+            self._track(theta, changed=changed)
             self._last_theta = theta
         self._surroundings = now
-        self._tracker.draw()
+        self._draw_sample()
 
     def refresh(self) -> EigenResult:
         """Converge over all samples at the parameters of the moment, whatever the policy.
@@ -186,7 +184,7 @@ class DominantSubspace:
         refuse_autocast(self.operator.device)
         theta = self.operator.theta()
         now, changed = self._look_around(moved=False)
-        found = self._tracker.converge(theta, changed=changed)
+        found = self._solve(theta, changed=changed)
         self._last_theta, self._surroundings = theta, now
         return found
 
@@ -211,7 +209,7 @@ class DominantSubspace:
         return {
             "made_with": self._made_with,
             "last_theta": self._last_theta,
-            **self._tracker.state_dict(),
+            **self._tracked_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -221,7 +219,7 @@ class DominantSubspace:
             ValueError: The state is of another k, number of parameters, policy or tolerance, or
                 of something else.
         """
-        if missing := self.state_dict().keys() - state.keys():
+        if missing := {*STATE, "made_with", "last_theta"} - state.keys():
             raise ValueError(
                 f"the state lacks {', '.join(sorted(missing))}: it is not that of a "
                 "DominantSubspace of this version of sharpflat"
@@ -233,7 +231,7 @@ class DominantSubspace:
                     "restore it into one that was made with the same arguments"
                 )
         self._last_theta = state["last_theta"]
-        self._tracker.load_state_dict(state)
+        self._load_tracked_state(state)
 
     @property
     def _made_with(self) -> dict[str, Any]:

@@ -58,10 +58,10 @@ LONGEST_SEARCH = 50
 #: that makes the next one come before it is due.
 UNREACHED_GROWTH = 1.5
 
-#: What :meth:`EigenspaceTracker.state_dict` holds as plain numbers.
+#: What a state holds as plain numbers.
 COUNTERS = (
     "num_matvecs",
-    "next_eigenvalue",
+    "_next_eigenvalue",
     "_updates",
     "_checks",
     "_last_check",
@@ -70,6 +70,9 @@ COUNTERS = (
     "_search_interval",
 )
 
+#: What a state of the tracker holds.
+STATE = (*COUNTERS, "followed_theta", "tracked", "sampling")
+
 Refresh = Literal["adaptive", "every_step"] | int
 Samples = Literal["auto"] | int | None
 
@@ -77,15 +80,13 @@ Samples = Literal["auto"] | int | None
 class EigenspaceTracker:
     """Decides when the eigenvectors that are tracked are followed, corrected and solved for.
 
-    It is told the parameters, and reads the operator where they are.
+    :class:`~sharpflat.curvature.DominantSubspace` tells it where the parameters are.
 
     Args:
         operator, k, refresh, tol, seed, samples: Of
             :class:`~sharpflat.curvature.DominantSubspace`.
 
     Attributes:
-        tracked: The vectors as of the last update, ``None`` before the first.
-        next_eigenvalue: ``λ_{k+1}`` of the last full check.
         num_matvecs: Products over all samples.
 
     Raises:
@@ -107,9 +108,10 @@ class EigenspaceTracker:
         self.refresh_policy = refresh
         self.tol = tol
         self.seed = seed
-        self.tracked: TrackedVectors | None = None
-        self.next_eigenvalue = -math.inf
+        self.samples = samples
         self.num_matvecs = 0
+        self._tracked: TrackedVectors | None = None
+        self._next_eigenvalue = -math.inf  # from the last full check
         self._sampling = SampledTracking.wanted(operator, k, tol, samples)
         self._updates = 0
         self._checks = 0
@@ -119,7 +121,7 @@ class EigenspaceTracker:
         self._last_search = 0
         self._search_interval = 1
 
-    def update(self, theta: Tensor, *, changed: bool) -> None:
+    def _track(self, theta: Tensor, *, changed: bool) -> None:
         """Bring the vectors up to date at other parameters, or at a matrix that changed there.
 
         Args:
@@ -129,7 +131,7 @@ class EigenspaceTracker:
         if self._sampling is not None:
             self._sampling.moved()
         self._follow(theta)
-        if self.tracked is None:
+        if self._tracked is None:
             self._check_all(theta, search=True)
         elif changed:
             self._check_afresh(theta)
@@ -138,10 +140,10 @@ class EigenspaceTracker:
         elif self._updates % _interval(self.refresh_policy) == 0:
             self._check_all(theta, search=True)
         else:
-            self.tracked.error_estimate = self.tracked.error_at(theta)
+            self._tracked.error_estimate = self._tracked.error_at(theta)
         self._updates += 1
 
-    def converge(self, theta: Tensor, *, changed: bool) -> EigenResult:
+    def _solve(self, theta: Tensor, *, changed: bool) -> EigenResult:
         """Converge over all samples at the operator's parameters, whatever the policy."""
         self._follow(theta)
         return self._check_afresh(theta) if changed else self._check_all(theta, search=True)
@@ -151,30 +153,30 @@ class EigenspaceTracker:
         """Products over all samples, and those over some of them by their share."""
         return self.num_matvecs + (0.0 if self._sampling is None else self._sampling.equivalents)
 
-    def draw(self) -> None:
+    def _draw_sample(self) -> None:
         """Draw the sample that the update before wants, at its parameters."""
         if self._sampling is not None:
             self._sampling.draw(seed=self.seed + self._checks)
 
     def _follow(self, theta: Tensor) -> None:
         """Between products the adaptive policy turns the basis; an interval leaves it in place."""
-        if self.tracked is not None and self.refresh_policy == "adaptive":
+        if self._tracked is not None and self.refresh_policy == "adaptive":
             assert self._followed_theta is not None
-            self.tracked.follow(theta - self._followed_theta)
+            self._tracked.follow(theta - self._followed_theta)
         self._followed_theta = theta
 
     def _update_adaptively(self, theta: Tensor) -> None:
-        assert self.tracked is not None
-        if self.tracked.jumped(theta):
+        assert self._tracked is not None
+        if self._tracked.jumped(theta):
             self._check_afresh(theta)
             return
         if not self._sample_is_spent:
-            self._correct(self.tracked, theta)
+            self._correct(self._tracked, theta)
         if self._sample_is_spent and not self._renew_sample(theta):
             self._check_all(theta, search=self._search_is_due)
         if self._sampling is not None:
-            left = self._sampling.error(self.tracked.block)
-            self.tracked.error_estimate = math.hypot(self.tracked.error_estimate, left)
+            left = self._sampling.error(self._tracked.block)
+            self._tracked.error_estimate = math.hypot(self._tracked.error_estimate, left)
 
     def _correct(self, tracked: TrackedVectors, theta: Tensor) -> None:
         """Keep the predicted error of tracking within what the tolerance leaves it."""
@@ -203,8 +205,8 @@ class EigenspaceTracker:
 
     @property
     def _sample_is_spent(self) -> bool:
-        assert self.tracked is not None
-        return self._sampling is not None and self._sampling.is_spent(self.tracked.block)
+        assert self._tracked is not None
+        return self._sampling is not None and self._sampling.is_spent(self._tracked.block)
 
     @property
     def _near(self) -> SymmetricOperator:
@@ -215,9 +217,9 @@ class EigenspaceTracker:
 
     @property
     def _tracking_tol(self) -> float:
-        if self._sampling is None or self.tracked is None:
+        if self._sampling is None or self._tracked is None:
             return self.tol
-        return self._sampling.tracking_tolerance(self.tracked.block)
+        return self._sampling.tracking_tolerance(self._tracked.block)
 
     @property
     def _search_is_due(self) -> bool:
@@ -235,16 +237,16 @@ class EigenspaceTracker:
         A sample has eigenvalues of its own, and one that outgrows λ_k leads astray: the vectors
         then stay as they are, and all samples are seen again.
         """
-        assert self.tracked is not None and self._sampling is not None
+        assert self._tracked is not None and self._sampling is not None
         after = self._converge(
             self._near,
             theta,
-            start=self.tracked,
+            start=self._tracked,
             tol=CHECK_SHARE * self._tracking_tol,
             search=False,
         ).vectors
-        if self.tracked.holds(after):
-            self._learn(self.tracked, after, theta, rates_too=True)
+        if self._tracked.holds(after):
+            self._learn(self._tracked, after, theta, rates_too=True)
         else:
             self._sampling.led_astray = True
 
@@ -259,13 +261,13 @@ class EigenspaceTracker:
             Whether it could be. If not, what is tracked stays, for a full check.
         """
         sampling = self._sampling
-        assert self.tracked is not None and sampling is not None
+        assert self._tracked is not None and sampling is not None
         if not sampling.renews:
             return False
         self._check_sample(theta)
         if sampling.led_astray:
             return False
-        before, search = self.tracked, self._search_is_due
+        before, search = self._tracked, self._search_is_due
         seen = self._converge(self.operator, theta, start=before, tol=math.inf, search=search)
         self.num_matvecs += seen.found.num_matvecs
         if not before.holds(seen.vectors):
@@ -289,8 +291,8 @@ class EigenspaceTracker:
         )
         sampling.renew(surrogate)
         after.vectors.take_over(before)
-        self.tracked, self._last_check = after.vectors, self._updates
-        self.next_eigenvalue = seen.found.next_eigenvalue
+        self._tracked, self._last_check = after.vectors, self._updates
+        self._next_eigenvalue = seen.found.next_eigenvalue
         if search:
             self._searched(found=False)
         return True
@@ -302,13 +304,13 @@ class EigenspaceTracker:
 
     def _check_all(self, theta: Tensor, *, search: bool) -> EigenResult:
         """Converge over all samples; where a sample was tracked with, learn what that left."""
-        if self.tracked is None or self.tracked.jumped(theta):
+        if self._tracked is None or self._tracked.jumped(theta):
             return self._check_afresh(theta)
         sampling = self._sampling
         if sampling is not None and sampling.surrogate is not None and not sampling.led_astray:
             self._check_sample(theta)
         led_astray = sampling is not None and sampling.led_astray
-        before, search = self.tracked, search or led_astray
+        before, search = self._tracked, search or led_astray
         check = self._converge(
             self.operator, theta, start=before, tol=CHECK_SHARE * self.tol, search=search
         )
@@ -324,7 +326,7 @@ class EigenspaceTracker:
         if self._has_sample and not led_astray and not risen:
             # Over the sample they were brought here a moment ago, and learned from there.
             check.vectors.take_over(before)
-            self.tracked, self._last_check = check.vectors, self._updates
+            self._tracked, self._last_check = check.vectors, self._updates
         else:
             self._learn(before, check.vectors, theta, rates_too=not risen)
         if search:
@@ -334,15 +336,15 @@ class EigenspaceTracker:
     def _check_afresh(self, theta: Tensor) -> EigenResult:
         """Solve where nothing is known, or nothing that still holds."""
         check = self._converge(
-            self.operator, theta, start=self.tracked, tol=CHECK_SHARE * self.tol, search=True
+            self.operator, theta, start=self._tracked, tol=CHECK_SHARE * self.tol, search=True
         )
-        self._learn(self.tracked, check.vectors, theta, rates_too=False)
+        self._learn(self._tracked, check.vectors, theta, rates_too=False)
         self._last_search = self._updates
         return self._checked_all(check)
 
     def _checked_all(self, check: Check) -> EigenResult:
         self.num_matvecs += check.found.num_matvecs
-        self.next_eigenvalue = check.found.next_eigenvalue
+        self._next_eigenvalue = check.found.next_eigenvalue
         if self._sampling is not None:
             self._sampling.checked(check.vectors.block, check.images())
         return check.found
@@ -362,7 +364,7 @@ class EigenspaceTracker:
                 longer = surprise <= SURPRISE
                 interval = self._check_interval * 2 if longer else self._check_interval // 2
                 self._check_interval = min(max(interval, FIRST_CHECK), LONGEST_CHECK)
-        self.tracked, self._last_check = after, self._updates
+        self._tracked, self._last_check = after, self._updates
 
     def _converge(
         self,
@@ -386,10 +388,9 @@ class EigenspaceTracker:
             search=search,
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that later updates depend on."""
+    def _tracked_state(self) -> dict[str, Any]:
         # Copied, since later updates write into these tensors.
-        tracked = None if self.tracked is None else copy.deepcopy(vars(self.tracked))
+        tracked = None if self._tracked is None else copy.deepcopy(vars(self._tracked))
         return {
             **{name: getattr(self, name) for name in COUNTERS},
             "followed_theta": self._followed_theta,
@@ -397,13 +398,12 @@ class EigenspaceTracker:
             "sampling": None if self._sampling is None else self._sampling.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
+    def _load_tracked_state(self, state: dict[str, Any]) -> None:
         for name in COUNTERS:
             setattr(self, name, state[name])
         self._followed_theta = state["followed_theta"]
         tracked = copy.deepcopy(state["tracked"])
-        self.tracked = None if tracked is None else TrackedVectors(**tracked)
+        self._tracked = None if tracked is None else TrackedVectors(**tracked)
         if self._sampling is not None:
             self._sampling.load_state_dict(state["sampling"])
 

@@ -18,6 +18,7 @@ from sharpflat.records import EdgeRecord
 from sharpflat.sources import edge_code_hash
 from sharpflat.stability import Stability, classify
 from sharpflat.tasks.data import load
+from sharpflat.training.checkpoints import CheckpointError
 from sharpflat.training.provenance import data_origin, provenance
 from sharpflat.training.randomness import STREAMS, stream_seed
 from sharpflat.training.recorder import Trajectory, write_json
@@ -57,6 +58,8 @@ def find_edge(
         CheckpointError: The prefix folder holds another prefix, or a damaged one.
         NumericalAlarm: A number that ``keeping.alarms`` does not accept.
     """
+    if not (prefix_folder / SUMMARY).exists():
+        raise CheckpointError(f"{prefix_folder} holds no {SUMMARY} of {record.prefix.id}")
     before = _summary(prefix_folder)
     if before["status"] == "diverged":
         raise ValueError(
