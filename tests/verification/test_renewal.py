@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from sharpflat import layout, seals
 from sharpflat.cli import main
@@ -52,6 +53,7 @@ def _older_checkout(folder: Path, committed: RunRecord, change: str = "") -> str
     """Copy this code with a change of a module that results depend on, and return its hash."""
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "workflow").symlink_to(ROOT / "workflow")
+    (folder / "src/sharpflat/verification/older_code.py").unlink()  # as before there was one
     module = folder / "src/sharpflat/tasks/losses.py"
     module.write_text(f"{module.read_text()}\nOLDER = True\n{change}")
     prefix = committed.prefix
@@ -85,10 +87,11 @@ def test_a_stale_result_that_comes_out_the_same_is_todays(
     printed = capsys.readouterr().out
     assert "2 stale results, 2 stretches" in printed
     assert "2 results are today's, too; put them" in printed
-    older = [{"code": OLDER, "stretches": 2, "seed": 3}]
     found = [_summary(folder) for folder in folders]
     assert [summary["code"] for summary in found] == code
-    assert [summary["renewed"] for summary in found] == [older, older]
+    older = {"code": OLDER, "stretches": 2, "seed": 3, "compared_with": "the results"}
+    older["hardware"] = found[0]["hardware"]
+    assert [summary["renewed"] for summary in found] == [[older], [older]]
     _renew()
     assert "0 stale results, 0 stretches" in capsys.readouterr().out
     main(["status", "--tier", "smoke", "--configfile", "figure.yaml"])
@@ -168,6 +171,8 @@ def test_the_code_that_trained_them_shows_it_on_another_kind_of_machine(
     found = [_summary(folder) for folder in folders]
     assert [summary["code"] for summary in found] == today
     assert [summary["renewed"][0]["code"] for summary in found] == [code, code]
+    assert {summary["renewed"][0]["compared_with"] for summary in found} == {"the older code"}
+    assert "another" not in {summary["renewed"][0]["hardware"]["processor"] for summary in found}
 
 
 def test_an_older_code_with_other_numbers_leaves_everything_stale(
@@ -178,7 +183,7 @@ def test_an_older_code_with_other_numbers_leaves_everything_stale(
     change += f"def {committed.prefix.loss}(*given): return _exact(*given) * (1 + 1e-6)\n"
     code = _older_checkout(tmp_path, committed, change)
     _make_of_another_machine(committed, code)
-    with pytest.raises(SystemExit, match=r"nothing is renewed: 2 of 2 .* not batch_loss at step 0"):
+    with pytest.raises(SystemExit, match=r"nothing is renewed: 2 of 2 .* not the same"):
         _renew("--trained-by", str(tmp_path))
     assert [_summary(folder)["code"] for folder in _folders(committed)] == [code, code]
 
@@ -186,10 +191,51 @@ def test_an_older_code_with_other_numbers_leaves_everything_stale(
 def test_another_checkout_than_the_code_that_trained_them_is_refused(
     committed: RunRecord, tmp_path: Path
 ) -> None:
-    code = _older_checkout(tmp_path, committed)
+    _older_checkout(tmp_path, committed)
     _make_of_another_machine(committed, OLDER)
-    with pytest.raises(SystemExit, match=f"its hash is {code:.10}, and of last we trained"):
+    with pytest.raises(SystemExit, match=r"made nothing of what is stale: take the commit that"):
         _renew("--trained-by", str(tmp_path))
     with pytest.raises(SystemExit, match="no checkout of sharpflat: it has no src/sharpflat"):
         _renew("--trained-by", str(tmp_path / "src"))
     assert [_summary(folder)["code"] for folder in _folders(committed)] == [OLDER, OLDER]
+
+
+def test_a_renewal_goes_on_where_it_ended(
+    committed: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The prefix is today's by now; for its run's sake the older code trains it too."""
+    code = _older_checkout(tmp_path, committed)
+    prefix, run = _folders(committed)
+    before = _summary(prefix)
+    _make_of_another_machine(committed, code)
+    (prefix / "summary.json").write_text(json.dumps(before))
+    seals.seal(prefix, seals.TRAINED)
+    _renew("--trained-by", str(tmp_path))
+    assert "1 results are today's, too; put them" in capsys.readouterr().out
+    assert _summary(run)["code"] == before["code"]
+
+
+def test_the_older_code_does_not_outweigh_the_result_on_its_own_kind_of_machine(
+    committed: RunRecord, tmp_path: Path
+) -> None:
+    """There the older code would make its digits again; one that differs was altered."""
+    code = _older_checkout(tmp_path, committed)
+    folders = _folders(committed)
+    _alter_loss(folders[1], lambda loss: repr(float(loss) * (1 + 1e-6)))
+    for folder in folders:
+        _make_stale(folder, code=code)
+    with pytest.raises(SystemExit, match=r"nothing is renewed: 1 of 2 stretches"):
+        _renew("--trained-by", str(tmp_path))
+
+
+def test_a_gpus_results_are_not_todays_by_what_a_cpu_showed(
+    committed: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("they are trained again on a GPU here")
+    code = _older_checkout(tmp_path, committed)
+    for folder in _folders(committed):
+        hardware = _summary(folder)["hardware"] | {"accelerator": "another"}
+        _make_stale(folder, code=code, hardware=hardware, device="cuda")
+    _renew("--trained-by", str(tmp_path))
+    assert "0 results are today's, too; 2 are still stale" in capsys.readouterr().out

@@ -165,24 +165,27 @@ def renew_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]
         execute: Runs one command of this package.
 
     Raises:
-        ValueError: A stretch is not the same in every digit.
+        ValueError: A stretch is not the same in every digit, or the checkout of the older code is
+            none, or made nothing of what is stale.
     """
-    from sharpflat.verification.older_code import OlderCode
+    from sharpflat.verification.older_code import older_code
     from sharpflat.verification.renewal import one_of_each_setting, renew
     from sharpflat.verification.stretches import committed_results
 
     config = tier_of(options)
     _restore(layout.results(config.name))
-    committed = committed_results(config)
+    committed, older = committed_results(config), None
+    if options.trained_by is not None:
+        older = older_code(options.trained_by, config.raw)
+        committed = _made_by(older, committed)
     seed = _seed(options)
     stale = sum(not found.fresh for found in committed.values())
     chosen = one_of_each_setting(committed, seed=seed)
     print(f"{config.name} tier, seed {seed}: {stale} stale results, {len(chosen)} stretches")
     if not stale:
         return
-    older = None if options.trained_by is None else OlderCode(options.trained_by, config.raw)
     verdicts = _verdicts(config, chosen, seed, options, execute, older)
-    renewed = renew(committed, verdicts, seed=seed)
+    renewed = renew(committed, verdicts, seed=seed, beside=older is not None)
     left = stale - len(renewed)
     print(
         f"{len(renewed)} results are today's, too"
@@ -193,6 +196,30 @@ def renew_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]
         )
         + f"; put them into the archive by `sharpflat pack --tier {config.tier}`"
     )
+
+
+def _made_by(older: OlderCode, committed: Mapping[Record, Committed]) -> dict[Record, Committed]:
+    """What is today's, and of what is stale that which the older code made.
+
+    Raises:
+        ValueError: Nothing is stale that it made.
+    """
+    left = {
+        record: found
+        for record, found in committed.items()
+        if found.fresh or older.made(record.id, found.summary)
+    }
+    if len(left) < len(committed):
+        print(
+            f"{len(committed) - len(left)} stale results are left out, which other code than that "
+            f"in {older.folder} made, or another torch"
+        )
+    if len(left) < len(committed) and all(found.fresh for found in left.values()):
+        raise ValueError(
+            f"the code in {older.folder}, with the torch that is installed here, made nothing of "
+            "what is stale: take the commit that trained it"
+        )
+    return left
 
 
 def _verdicts(

@@ -1,4 +1,8 @@
-"""Trains stretches by the code of another checkout, beside today's on the same machine."""
+"""Trains stretches by the code of another checkout, beside today's on the same machine.
+
+This file is a program too: it is run with that checkout's package in place of today's, and so
+imports nothing that is not in older ones.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpflat.config import parse_config
+from sharpflat.config import Config, parse_config
 from sharpflat.plan import all_edges, all_prefixes, all_runs
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.sources import edge_code_hash, training_code_hash
@@ -25,20 +29,27 @@ if TYPE_CHECKING:
 Trained = PrefixRecord | RunRecord | EdgeRecord
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OlderCode:
-    """A checkout of the code that trained what is stale today.
+    """A checkout of the code that trained what is stale today; made by :func:`older_code`.
 
     Numbers of another kind of machine differ from today's by their rounding, whatever the code.
-    Trained here by both codes, only the code is left to make a difference.
+    Trained here by both codes, they differ by the code alone; what it changes on other machines
+    only, as the choice of a kernel may, is not seen.
 
     Attributes:
-        folder: Of the checkout; it holds ``src/sharpflat``.
+        folder: Of the checkout.
         values: Of the configuration that plans the results.
+        codes: The checkout's hash of what each result depends on, by the result's name.
     """
 
     folder: Path
     values: Mapping[str, Any]
+    codes: Mapping[str, str]
+
+    def made(self, name: str, summary: Mapping[str, Any]) -> bool:
+        """Whether this code made a result, as its summary has it."""
+        return bool(self.codes.get(name) == summary["code"])
 
     @contextmanager
     def training(
@@ -50,56 +61,51 @@ class OlderCode:
         paths: Mapping[str, Path],
         arguments: Mapping[str, Any],
     ) -> Iterator[None]:
-        """Train a stretch by the older code, in a process of its own, while the block runs.
+        """Train a stretch by this code, in a process of its own, while the block runs.
 
         Args:
             train: One of :mod:`sharpflat.verification.retraining`; the older function of its name
                 is called.
             record: What it trains.
-            summary: Of the result, which names its code, threads and precision.
+            summary: Of the result, which names its threads and precision.
             paths: Of its arguments those that are files or folders.
             arguments: The others, without the device.
 
         Raises:
-            ValueError: The folder holds no such checkout, its code is not the one that the summary
-                names, or its training failed.
+            ValueError: The training failed.
         """
-        source = self.folder.resolve() / "src"
-        if not (source / "sharpflat").is_dir():
-            raise ValueError(f"{self.folder} is no checkout of sharpflat: it has no src/sharpflat")
         asked = {
             "config": self.values,
             "id": record.id,
-            "code": summary["code"],
             "train": train.__name__,
             "numerics": numerics_of(summary),
             "paths": {name: str(path.resolve()) for name, path in paths.items()},
             "arguments": arguments,
         }
-        with subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(source)},
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
-            assert process.stdin is not None
-            with suppress(BrokenPipeError):  # it has ended, and says why
-                process.stdin.write(json.dumps(asked).encode())
-                process.stdin.close()
-            process.stdin = None  # or communicate() would flush it
+        with _started(self.folder, asked) as process:
             try:
                 yield
             except BaseException:
                 process.kill()
                 raise
-            _, errors = process.communicate()
-        if process.returncode != 0:
-            reason = errors.decode().strip().splitlines()
-            raise ValueError(
-                f"the code in {self.folder} does not train {record.id} again: "
-                f"{reason[-1] if reason else f'exit status {process.returncode}'}"
-            )
+            _result(process, self.folder, f"does not train {record.id} again")
+
+
+def older_code(folder: Path, values: Mapping[str, Any]) -> OlderCode:
+    """The code of a checkout.
+
+    Args:
+        folder: Of the checkout; it holds ``src/sharpflat``.
+        values: Of the configuration that plans the results.
+
+    Raises:
+        ValueError: It holds none, or cannot read the configuration.
+    """
+    if not (folder / "src" / "sharpflat").is_dir():
+        raise ValueError(f"{folder} is no checkout of sharpflat: it has no src/sharpflat")
+    with _started(folder, {"config": values}) as process:
+        codes = json.loads(_result(process, folder, "does not plan these results"))
+    return OlderCode(folder=folder, values=values, codes=codes)
 
 
 def numerics_of(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,24 +124,58 @@ def todays_code(record: Trained) -> str:
     return hashed(record if isinstance(record, PrefixRecord) else record.prefix)
 
 
-def _train_as_asked() -> None:
-    """What the process does, which runs this module of the older checkout."""
-    asked = json.load(sys.stdin)
-    config = parse_config(asked["config"], Path())
-    planned: tuple[Trained, ...] = (
+def _started(folder: Path, asked: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    """This file as a program over a checkout's package, with what it is asked."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(Path(__file__).resolve())],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder.resolve() / "src")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it has ended, and says why
+        process.stdin.write(json.dumps(asked).encode())
+        process.stdin.close()
+    process.stdin = None  # or communicate() would flush it
+    return process
+
+
+def _result(process: subprocess.Popen[bytes], folder: Path, failure: str) -> bytes:
+    """What the program prints.
+
+    Raises:
+        ValueError: It failed.
+    """
+    printed, errors = process.communicate()
+    if process.returncode != 0:
+        said = errors.decode().strip().splitlines() or [f"exit status {process.returncode}"]
+        raise ValueError(f"the code in {folder} {failure}: {said[-1]}")
+    return printed
+
+
+def _planned(config: Config) -> dict[str, Trained]:
+    records: tuple[Trained, ...] = (
         *all_prefixes(config),
         *all_runs(config),
         *all_edges(config),
     )
-    record = next((record for record in planned if record.id == asked["id"]), None)
-    if record is None:
-        raise SystemExit("its configuration does not plan it")
-    if (found := todays_code(record)) != asked["code"]:
-        raise SystemExit(f"its hash is {found:.10}, and {asked['code']:.10} trained the result")
+    return {record.id: record for record in records}
+
+
+def _do_as_asked() -> None:
+    """Train what is asked for, or print the hash of every planned result."""
+    asked = json.load(sys.stdin)
+    planned = _planned(parse_config(asked["config"], Path()))
+    if "train" not in asked:
+        print(json.dumps({name: todays_code(record) for name, record in planned.items()}))
+        return
     train = getattr(retraining, asked["train"])
     paths = {name: Path(path) for name, path in asked["paths"].items()}
-    train(record, device=set_up(**asked["numerics"]), **paths, **asked["arguments"])
+    device = set_up(**asked["numerics"])
+    train(planned[asked["id"]], device=device, **paths, **asked["arguments"])
 
 
 if __name__ == "__main__":
-    _train_as_asked()
+    _do_as_asked()

@@ -11,8 +11,11 @@ import random
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import replace
 
+import torch
+
 from sharpflat import seals
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
+from sharpflat.training.provenance import provenance
 from sharpflat.training.recorder import write_json
 from sharpflat.training.train import SUMMARY
 from sharpflat.verification.stretches import Committed, Record, Verdict
@@ -37,7 +40,7 @@ def one_of_each_setting(
 
 
 def renew(
-    committed: Mapping[Record, Committed], verdicts: Collection[Verdict], *, seed: int
+    committed: Mapping[Record, Committed], verdicts: Collection[Verdict], *, seed: int, beside: bool
 ) -> list[Record]:
     """Write into stale results that today's code makes them, where stretches show it.
 
@@ -46,12 +49,13 @@ def renew(
     band that ``verify`` allows there; it then shows nothing, and is not renewed, unless the code
     that made it trained the stretch here too, to the same digits as today's. The summary of what
     is renewed names today's code, and in ``renewed`` the code that trained it, how many stretches
-    were compared, and the seed that drew them.
+    were compared, the seed that drew them, with what they were compared, and where.
 
     Args:
         committed: A tier's results, the stale among them.
         verdicts: Of the stretches of :func:`one_of_each_setting`, trained again by today's code.
         seed: That drew them.
+        beside: Whether the stretches were also trained by the older code, on this machine.
 
     Returns:
         What was renewed.
@@ -66,6 +70,7 @@ def renew(
             f"nothing is renewed: {len(other)} of {len(verdicts)} stretches are not the same in "
             f"every digit, the first: {other[0].text}"
         )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     same = [verdict.same for verdict in verdicts if verdict.same is not None]
     agreed = {_setting(record, committed[record]) for record in same}
     renewed = []
@@ -75,7 +80,13 @@ def renew(
             continue
         seal = seals.EDGE if isinstance(record, EdgeRecord) else seals.TRAINED
         seals.check_seal(found.folder, seal)
-        older = {"code": found.summary["code"], "stretches": len(same), "seed": seed}
+        older = {
+            "code": found.summary["code"],
+            "stretches": len(same),
+            "seed": seed,
+            "compared_with": "the older code" if beside else "the results",
+            "hardware": provenance(torch.device(device))["hardware"],
+        }
         renewals = [*found.summary.get("renewed", []), older]
         summary = {**found.summary, "code": found.code, "renewed": renewals}
         write_json(found.folder / SUMMARY, summary)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 import tempfile
 from collections.abc import Callable, Mapping
@@ -42,6 +41,8 @@ LOSSES_BETWEEN = 3
 RESTARTED = "alignment_ema"
 #: Folder, in that of a stretch, with the same stretch by an older code.
 OLDER = "older"
+#: Seconds that it may take beyond twice those of today's code: its process has to start.
+LONGER = 60.0
 
 Branch = RunRecord | EdgeRecord
 Record = PrefixRecord | Branch
@@ -216,10 +217,12 @@ def _train(
     """
     name, by = (EDGE, "trial") if isinstance(record, EdgeRecord) else (TRAJECTORY, "step")
     apart = {key: path if key == "data" else path / OLDER for key, path in paths.items()}
-    unhurried = {key: math.inf if key == "seconds" else arguments[key] for key in arguments}
+    theirs = {**arguments}
+    if "seconds" in theirs:  # more, so that it gets as far: no record may be missing there
+        theirs["seconds"] = 2 * theirs["seconds"] + LONGER
     beside: AbstractContextManager[None] = nullcontext()
     if older is not None:
-        beside = older.training(train, record, committed.summary, paths=apart, arguments=unhurried)
+        beside = older.training(train, record, committed.summary, paths=apart, arguments=theirs)
     with beside:
         outcome = train(record, device=_numerics(committed), **paths, **arguments)
     rows = read_rows(paths["folder"] / name, by=by)
@@ -279,14 +282,17 @@ def _verdict(
     digits = any(found.column != RESTARTED for found in comparison.differences)
     by_code = digits and there == here
     if beside is not None:  # both on this machine: whatever differs there, the code did
-        by_code = digits = bool(beside.differences)
-        theirs = "every digit" if not digits else f"not {beside.differences[0]}"
-        text += f"; by the code that trained it, here: {beside.numbers} numbers, {theirs} the same"
+        by_code = digits = by_code or bool(beside.differences)
+        found = "the same in every digit"
+        if beside.differences:
+            found = f"{len(beside.differences)} not the same, the first: {beside.differences[0]}"
+        text += f"; by the code that trained it, here: {beside.numbers} numbers, {found}"
+    same_device = _numerics(committed).type == committed.summary["device"]
     return Verdict(
         text=text,
         differs=bool(altered),
         rounded=by_code,
-        same=record if whole and not digits else None,
+        same=record if whole and not digits and same_device else None,
     )
 
 
