@@ -8,6 +8,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,15 +181,17 @@ def renew_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]
         committed = _made_by(older, committed)
     seed = _seed(options)
     stale = sum(not found.fresh for found in committed.values())
+    energies = sum(found.energy_is_stale for found in committed.values())
     chosen = one_of_each_setting(committed, seed=seed)
     print(f"{config.name} tier, seed {seed}: {stale} stale results, {len(chosen)} stretches")
-    if not stale:
+    if not stale and not energies:
         return
     verdicts = _verdicts(config, chosen, seed, options, execute, older)
-    renewed = renew(committed, verdicts, seed=seed, beside=older is not None)
+    renewed, measured = renew(committed, verdicts, seed=seed, beside=older is not None)
     left = stale - len(renewed)
     print(
         f"{len(renewed)} results are today's, too"
+        + (f", and {len(measured)} of {energies} energies" if energies else "")
         + (
             f"; {left} are still stale, as no whole stretch of their setting was compared"
             if left
@@ -204,11 +207,14 @@ def _made_by(older: OlderCode, committed: Mapping[Record, Committed]) -> dict[Re
     Raises:
         ValueError: Nothing is stale that it made.
     """
-    left = {
-        record: found
-        for record, found in committed.items()
-        if found.fresh or older.made(record.id, found.summary)
-    }
+    left = {}
+    for record, found in committed.items():
+        code, energy_code = older.codes.get(record.id, ("", ""))
+        if not found.fresh and found.summary["code"] != code:
+            continue
+        if found.energy_is_stale and found.energy and found.energy["code"] != energy_code:
+            found = replace(found, energy=None)
+        left[record] = found
     if len(left) < len(committed):
         print(
             f"{len(committed) - len(left)} stale results are left out, which other code than that "

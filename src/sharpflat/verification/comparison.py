@@ -119,11 +119,19 @@ class Comparison:
         return end[-1] if len(end) > 1 else math.inf
 
 
-def read_rows(path: Path, *, by: str = "step") -> dict[int, dict[str, str]]:
-    """A trajectory as it is written, or a search by its trials, without the empty cells."""
+def read_rows(path: Path, *, by: str | None = "step") -> dict[int, dict[str, str]]:
+    """A table as it is written, without the empty cells.
+
+    Args:
+        path: A trajectory, the trials of a search, or an energy.
+        by: The column that numbers the rows; ``None``: their places do.
+    """
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {int(row[by]): {name: text for name, text in row.items() if text} for row in rows}
+    return {
+        place if by is None else int(row[by]): {name: text for name, text in row.items() if text}
+        for place, row in enumerate(rows)
+    }
 
 
 def compare(committed: Rows, retrained: Rows) -> Comparison:
@@ -173,9 +181,13 @@ def _scale(column: str, row: Mapping[str, str]) -> float:
     """What a number's difference is a share of: itself, or what it is a part of."""
     if "alignment" in column or column == "test_accuracy":
         return 1.0
+    if "_share" in column or column == "overlap":
+        return max(1.0, abs(float(row[column])))
     whole = column
     if column.startswith("eigenvalue_"):
         whole = "eigenvalue_1"
     elif column.endswith("gradient_norm"):
         whole = "gradient_norm"
+    elif column.startswith(("rayleigh_quotient_", "trace")):  # of F they may be nearly 0
+        whole = "frobenius_norm"
     return max(abs(float(row[whole])), 1e-30)

@@ -1,8 +1,4 @@
-"""Trains stretches by the code of another checkout, beside today's on the same machine.
-
-This file is a program too: it is run with that checkout's package in place of today's, and so
-imports nothing that is not in older ones.
-"""
+"""Trains stretches by the code of another checkout, beside today's on the same machine."""
 
 from __future__ import annotations
 
@@ -16,17 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpflat.config import Config, parse_config
-from sharpflat.plan import all_edges, all_prefixes, all_runs
-from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
-from sharpflat.sources import edge_code_hash, training_code_hash
-from sharpflat.training.numerics import set_up
 from sharpflat.verification import retraining
+from sharpflat.verification.retraining import Trained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-Trained = PrefixRecord | RunRecord | EdgeRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +30,13 @@ class OlderCode:
     Attributes:
         folder: Of the checkout.
         values: Of the configuration that plans the results.
-        codes: The checkout's hash of what each result depends on, by the result's name.
+        codes: The checkout's hashes of what each result depends on, and the curvature energy
+            along it, by the result's name.
     """
 
     folder: Path
     values: Mapping[str, Any]
-    codes: Mapping[str, str]
-
-    def made(self, name: str, summary: Mapping[str, Any]) -> bool:
-        """Whether this code made a result, as its summary has it."""
-        return bool(self.codes.get(name) == summary["code"])
+    codes: Mapping[str, tuple[str, str]]
 
     @contextmanager
     def training(
@@ -118,16 +105,10 @@ def numerics_of(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def todays_code(record: Trained) -> str:
-    """This code's hash of what a result depends on."""
-    hashed = edge_code_hash if isinstance(record, EdgeRecord) else training_code_hash
-    return hashed(record if isinstance(record, PrefixRecord) else record.prefix)
-
-
 def _started(folder: Path, asked: Mapping[str, Any]) -> subprocess.Popen[bytes]:
-    """This file as a program over a checkout's package, with what it is asked."""
+    """The training again as a program over a checkout's package, with what it is asked."""
     process = subprocess.Popen(
-        [sys.executable, "-P", str(Path(__file__).resolve())],
+        [sys.executable, "-P", str(Path(retraining.__file__).resolve())],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(folder.resolve() / "src")},
         stdin=subprocess.PIPE,
@@ -153,29 +134,3 @@ def _result(process: subprocess.Popen[bytes], folder: Path, failure: str) -> byt
         said = errors.decode().strip().splitlines() or [f"exit status {process.returncode}"]
         raise ValueError(f"the code in {folder} {failure}: {said[-1]}")
     return printed
-
-
-def _planned(config: Config) -> dict[str, Trained]:
-    records: tuple[Trained, ...] = (
-        *all_prefixes(config),
-        *all_runs(config),
-        *all_edges(config),
-    )
-    return {record.id: record for record in records}
-
-
-def _do_as_asked() -> None:
-    """Train what is asked for, or print the hash of every planned result."""
-    asked = json.load(sys.stdin)
-    planned = _planned(parse_config(asked["config"], Path()))
-    if "train" not in asked:
-        print(json.dumps({name: todays_code(record) for name, record in planned.items()}))
-        return
-    train = getattr(retraining, asked["train"])
-    paths = {name: Path(path) for name, path in asked["paths"].items()}
-    device = set_up(**asked["numerics"])
-    train(planned[asked["id"]], device=device, **paths, **asked["arguments"])
-
-
-if __name__ == "__main__":
-    _do_as_asked()

@@ -14,6 +14,7 @@ from dataclasses import replace
 import torch
 
 from sharpflat import seals
+from sharpflat.energy_record import RECORD, check_energy, seal_energy
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.training.provenance import provenance
 from sharpflat.training.recorder import write_json
@@ -29,19 +30,25 @@ def one_of_each_setting(
     Settings of one task share the seed that is drawn for it where they can, and with it a prefix.
     """
     draw = random.Random(seed)
-    stale = [record for record, found in committed.items() if not found.fresh]
+    stale = [
+        record for record, found in committed.items() if not found.fresh or found.energy_is_stale
+    ]
     order = sorted({_prefix(record).seed for record in stale})
     draw.shuffle(order)
     chosen: dict[Hashable, Record] = {}
     for record in sorted(stale, key=lambda record: order.index(_prefix(record).seed)):
-        chosen.setdefault(_setting(record, committed[record]), record)
+        found = committed[record]
+        if not found.fresh:
+            chosen.setdefault(_setting(record, found), record)
+        if found.energy_is_stale and isinstance(record, PrefixRecord):
+            chosen.setdefault(_energy_setting(record, found), record)
     wanted = {*chosen.values(), *map(_prefix, chosen.values())}
     return {record: found for record, found in committed.items() if record in wanted}
 
 
 def renew(
     committed: Mapping[Record, Committed], verdicts: Collection[Verdict], *, seed: int, beside: bool
-) -> list[Record]:
+) -> tuple[list[Record], list[Record]]:
     """Write into stale results that today's code makes them, where stretches show it.
 
     A result counts as today's where the stretch of a result of its setting agrees in every digit,
@@ -51,6 +58,9 @@ def renew(
     is renewed names today's code, and in ``renewed`` the code that trained it, how many stretches
     were compared, the seed that drew them, with what they were compared, and where.
 
+    The curvature energy along a result that is today's counts as today's where it was measured
+    again so at the switch of a prefix of its setting.
+
     Args:
         committed: A tier's results, the stale among them.
         verdicts: Of the stretches of :func:`one_of_each_setting`, trained again by today's code.
@@ -58,7 +68,7 @@ def renew(
         beside: Whether the stretches were also trained by the older code, on this machine.
 
     Returns:
-        What was renewed.
+        What was renewed, and along what the energy was.
 
     Raises:
         ValueError: A stretch differs, on its own kind of machine or from the code that made it in
@@ -73,6 +83,12 @@ def renew(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     same = [verdict.same for verdict in verdicts if verdict.same is not None]
     agreed = {_setting(record, committed[record]) for record in same}
+    measured = [verdict.same_energy for verdict in verdicts if verdict.same_energy is not None]
+    shown = {
+        "seed": seed,
+        "compared_with": "the older code" if beside else "the results",
+        "hardware": provenance(torch.device(device))["hardware"],
+    }
     renewed = []
     for record, found in committed.items():
         parts = {record, _prefix(record)} & committed.keys()
@@ -80,19 +96,29 @@ def renew(
             continue
         seal = seals.EDGE if isinstance(record, EdgeRecord) else seals.TRAINED
         seals.check_seal(found.folder, seal)
-        older = {
-            "code": found.summary["code"],
-            "stretches": len(same),
-            "seed": seed,
-            "compared_with": "the older code" if beside else "the results",
-            "hardware": provenance(torch.device(device))["hardware"],
-        }
+        older = {"code": found.summary["code"], "stretches": len(same), **shown}
         renewals = [*found.summary.get("renewed", []), older]
         summary = {**found.summary, "code": found.code, "renewed": renewals}
         write_json(found.folder / SUMMARY, summary)
         seals.seal(found.folder, seal)
         renewed.append(record)
-    return renewed
+    alike = {_energy_setting(record, committed[record]) for record in measured}
+    energies = []
+    for record, found in committed.items():
+        energy = found.energy
+        if energy is None or energy["code"] == found.energy_code:
+            continue
+        if _energy_setting(record, found) not in alike or not (found.fresh or record in renewed):
+            continue
+        check_energy(found.folder)
+        older = {"code": energy["code"], "stretches": len(measured), **shown}
+        renewals = [*energy.get("renewed", []), older]
+        write_json(
+            found.folder / RECORD, {**energy, "code": found.energy_code, "renewed": renewals}
+        )
+        seal_energy(found.folder)
+        energies.append(record)
+    return renewed, energies
 
 
 def _setting(record: Record, found: Committed) -> Hashable:
@@ -104,6 +130,17 @@ def _setting(record: Record, found: Committed) -> Hashable:
     if isinstance(record, RunRecord):
         return replace(record, prefix=prefix), code
     return replace(record, start=replace(record.start, prefix=prefix)), code
+
+
+def _energy_setting(record: Record, found: Committed) -> Hashable:
+    """What the energy depends on besides the parameters, and the code that measured it."""
+    prefix = record.after_switch if isinstance(record, RunRecord) else _prefix(record)
+    assert found.energy is not None
+    return (
+        *(prefix.dataset, prefix.model, prefix.sizes, prefix.loss),
+        *(prefix.k, prefix.hessian_samples, prefix.tolerance),
+        found.energy["code"],
+    )
 
 
 def _prefix(record: Record) -> PrefixRecord:

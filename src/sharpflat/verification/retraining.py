@@ -1,23 +1,37 @@
-"""Trains a stretch again: a prefix without measuring, and a run's or a search's first steps."""
+"""Trains a stretch again: a prefix without measuring, and a run's or a search's first steps.
+
+This file is a program too, by which :mod:`sharpflat.verification.older_code` trains a stretch with
+an older package in place of today's; so it imports nothing that is not in older ones.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from sharpflat.config import Config, parse_config
+from sharpflat.energy_record import TABLE
 from sharpflat.optim import ProjectedOptimizer
+from sharpflat.plan import all_edges, all_prefixes, all_runs
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
-from sharpflat.training.checkpoints import write_checkpoint
+from sharpflat.sources import edge_code_hash, energy_code_hash, training_code_hash
+from sharpflat.training.checkpoints import read_checkpoint, write_checkpoint
 from sharpflat.training.edge import find_edge
+from sharpflat.training.energy import energy_at
 from sharpflat.training.measure import measure_losses
+from sharpflat.training.numerics import set_up
 from sharpflat.training.optimizers import base_optimizers, reevaluates
 from sharpflat.training.recorder import Trajectory, write_json
 from sharpflat.training.state import initial_state, subspace_of
 from sharpflat.training.train import CHECKPOINT, SUMMARY, TRAJECTORY, train_run
+
+Trained = PrefixRecord | RunRecord | EdgeRecord
 
 
 def retrain_prefix(
@@ -126,3 +140,71 @@ def retrain_edge(
         folder=folder,
         device=device,
     )
+
+
+def remeasure_energy(
+    record: PrefixRecord,
+    *,
+    data: Path,
+    prefix_folder: Path,
+    folder: Path,
+    device: torch.device,
+    probes: int,
+) -> None:
+    """Measure the curvature energy at the switch that a prefix reached when it was trained again.
+
+    Writes ``energy.csv``, a row a matrix.
+    """
+    state = initial_state(record, data, device=device)
+    checkpoint = read_checkpoint(prefix_folder / CHECKPOINT, map_location="cpu")
+    state.model.load_state_dict(checkpoint["model"])
+    table = Trajectory()
+    for row in energy_at(state, record, probes=probes):
+        table.add(row)
+    table.write(folder / TABLE)
+
+
+def code_of(record: Trained) -> str:
+    """The hash of the code that a prefix, a run or a search depends on."""
+    hashed = edge_code_hash if isinstance(record, EdgeRecord) else training_code_hash
+    return hashed(record if isinstance(record, PrefixRecord) else record.prefix)
+
+
+def energy_code_of(record: Trained) -> str:
+    """The hash of the code that the curvature energy along it depends on."""
+    return energy_code_hash(record if isinstance(record, PrefixRecord) else record.prefix)
+
+
+TRAINING: tuple[Callable[..., object], ...] = (
+    retrain_prefix,
+    retrain_run,
+    retrain_edge,
+    remeasure_energy,
+)
+
+
+def _planned(config: Config) -> dict[str, Trained]:
+    records: tuple[Trained, ...] = (
+        *all_prefixes(config),
+        *all_runs(config),
+        *all_edges(config),
+    )
+    return {record.id: record for record in records}
+
+
+def _do_as_asked() -> None:
+    """Do what is asked for in JSON, or print the hashes of all that a configuration plans."""
+    asked = json.load(sys.stdin)
+    planned = _planned(parse_config(asked["config"], Path()))
+    if "train" not in asked:
+        codes = {name: (code_of(found), energy_code_of(found)) for name, found in planned.items()}
+        print(json.dumps(codes))
+        return
+    train = next(function for function in TRAINING if function.__name__ == asked["train"])
+    paths = {name: Path(path) for name, path in asked["paths"].items()}
+    device = set_up(**asked["numerics"])
+    train(planned[asked["id"]], device=device, **paths, **asked["arguments"])
+
+
+if __name__ == "__main__":
+    _do_as_asked()

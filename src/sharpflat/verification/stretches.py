@@ -7,7 +7,7 @@ import random
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 
 from sharpflat import layout, seals
 from sharpflat.config import Config
+from sharpflat.energy_record import RECORD, TABLE, check_energy
 from sharpflat.plan import all_edges, all_prefixes, all_runs
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.training.edge import EDGE
@@ -29,8 +30,15 @@ from sharpflat.verification.comparison import (
     compare,
     read_rows,
 )
-from sharpflat.verification.older_code import OlderCode, numerics_of, todays_code
-from sharpflat.verification.retraining import retrain_edge, retrain_prefix, retrain_run
+from sharpflat.verification.older_code import OlderCode, numerics_of
+from sharpflat.verification.retraining import (
+    code_of,
+    energy_code_of,
+    remeasure_energy,
+    retrain_edge,
+    retrain_prefix,
+    retrain_run,
+)
 
 #: Records of a run that are trained again after the one at its switch, where time allows.
 RECORDS_AFTER_SWITCH = 4
@@ -41,6 +49,13 @@ LOSSES_BETWEEN = 3
 RESTARTED = "alignment_ema"
 #: Folder, in that of a stretch, with the same stretch by an older code.
 OLDER = "older"
+#: What each kind of training writes, and what numbers its rows.
+TABLES: Mapping[Callable[..., Any], tuple[str, str | None]] = {
+    retrain_prefix: (TRAJECTORY, "step"),
+    retrain_run: (TRAJECTORY, "step"),
+    retrain_edge: (EDGE, "trial"),
+    remeasure_energy: (TABLE, None),
+}
 #: Seconds that it may take beyond twice those of today's code: its process has to start.
 LONGER = 60.0
 
@@ -56,16 +71,36 @@ class Committed:
         folder: Where it lies.
         summary: Its summary.
         code: Today's hash of the code that it depends on.
+        energy: Record of the curvature energy along it, if it was measured.
+        energy_code: Today's hash of the code that the energy depends on.
     """
 
     folder: Path
     summary: Mapping[str, Any]
     code: str
+    energy: Mapping[str, Any] | None = None
+    energy_code: str = ""
 
     @property
     def fresh(self) -> bool:
         """Whether today's code and torch made it."""
         return bool(self.summary["code"] == self.code)
+
+    @property
+    def energy_is_stale(self) -> bool:
+        """Whether an energy was measured, by other code than today's."""
+        return self.energy is not None and self.energy["code"] != self.energy_code
+
+    def energy_rows(self) -> dict[int, dict[str, str]]:
+        """The energy at the switch, a row a matrix.
+
+        Raises:
+            DamagedResultError: It is not what was sealed.
+        """
+        check_energy(self.folder)
+        rows = read_rows(self.folder / TABLE, by=None)
+        at_switch = [row for row in rows.values() if float(row["steps_after_switch"]) == 0]
+        return dict(enumerate(at_switch))
 
     def rows(self) -> dict[int, dict[str, str]]:
         """Its trajectory; of a search, its trials.
@@ -90,12 +125,14 @@ class Verdict:
         rounded: Whether in any digit, where the code did it: on the same kind of machine, or beside
             the code that trained the result.
         same: What was trained again over its whole stretch, to the same digits.
+        same_energy: Along what the energy was measured again to the same digits.
     """
 
     text: str
     differs: bool = False
     rounded: bool = False
     same: Record | None = None
+    same_energy: Record | None = None
 
 
 def committed_results(config: Config) -> dict[Record, Committed]:
@@ -111,8 +148,16 @@ def committed_results(config: Config) -> dict[Record, Committed]:
         if not (folder / SUMMARY).exists():
             continue
         summary = json.loads((folder / SUMMARY).read_text())
-        if summary.get("id") == record.id:
-            found[record] = Committed(folder=folder, summary=summary, code=todays_code(record))
+        if summary.get("id") != record.id:
+            continue
+        energy = folder / RECORD
+        found[record] = Committed(
+            folder=folder,
+            summary=summary,
+            code=code_of(record),
+            energy=json.loads(energy.read_text()) if energy.exists() else None,
+            energy_code=energy_code_of(record),
+        )
     return found
 
 
@@ -201,6 +246,35 @@ def branch_again(
     return _verdict(record, what, committed, compare(rows, retrained), beside, whole=whole)
 
 
+def energy_again(
+    record: PrefixRecord,
+    committed: Committed,
+    *,
+    data: Path,
+    prefix_folder: Path,
+    seconds: float,
+    older: OlderCode | None = None,
+) -> Verdict:
+    """Measure the curvature energy at a prefix's switch again, if the time allows."""
+    energy = committed.energy
+    assert energy is not None
+    if energy["seconds"] / len(energy["steps"]) > seconds:
+        return Verdict(text=f"left out: the energy of {record.id}, which was to exceed the time")
+    with tempfile.TemporaryDirectory() as name:
+        _, measured, beside = _train(
+            remeasure_energy,
+            record,
+            committed,
+            older,
+            paths={"folder": Path(name), "data": data, "prefix_folder": prefix_folder},
+            probes=energy["probes"],
+        )
+    what = f"{record.id}, energy at the switch"
+    found = compare(committed.energy_rows(), measured)
+    verdict = _verdict(record, what, committed, found, beside, whole=True)
+    return replace(verdict, same=None, same_energy=verdict.same)
+
+
 def _train(
     train: Callable[..., Any],
     record: Record,
@@ -215,7 +289,7 @@ def _train(
     Returns:
         What the training returns, its records, and how they compare with the older code's.
     """
-    name, by = (EDGE, "trial") if isinstance(record, EdgeRecord) else (TRAJECTORY, "step")
+    name, by = TABLES[train]
     apart = {key: path if key == "data" else path / OLDER for key, path in paths.items()}
     theirs = {**arguments}
     if "seconds" in theirs:  # more, so that it gets as far: no record may be missing there

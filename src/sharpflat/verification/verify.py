@@ -18,6 +18,7 @@ from sharpflat.verification.stretches import (
     Record,
     Verdict,
     branch_again,
+    energy_again,
     prefix_again,
     stretches,
 )
@@ -92,6 +93,15 @@ def verify(
                     older=older,
                 )
                 yield verdict
+                if begun[prefix] and committed[prefix].energy is not None:
+                    yield energy_again(
+                        prefix,
+                        committed[prefix],
+                        data=data,
+                        prefix_folder=place,
+                        seconds=left - (time.perf_counter() - began),
+                        older=older,
+                    )
             if branch is not None and begun[prefix]:
                 rest = left - (time.perf_counter() - began)
                 yield branch_again(
