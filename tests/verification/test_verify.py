@@ -16,7 +16,7 @@ from sharpflat.cli import main
 from sharpflat.config import read_tier
 from sharpflat.plan import all_prefixes
 from sharpflat.records import RunRecord
-from sharpflat.verification.stretches import Committed, committed_results
+from sharpflat.verification.committed import Committed, committed_results
 from sharpflat.verification.verify import verify
 
 ROOT = Path(__file__).parents[2]

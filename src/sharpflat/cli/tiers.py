@@ -19,8 +19,9 @@ from sharpflat.config import Config
 from sharpflat.files import write_whole
 
 if TYPE_CHECKING:
+    from sharpflat.verification.committed import Committed, Record
     from sharpflat.verification.older_code import OlderCode
-    from sharpflat.verification.stretches import Committed, Record, Verdict
+    from sharpflat.verification.stretches import Verdict
 
 
 def estimate_cost(options: argparse.Namespace) -> None:
@@ -131,7 +132,7 @@ def verify_tier(options: argparse.Namespace, execute: Callable[[list[str]], None
         RuntimeError: A stretch differs by more than rounding.
     """
     from sharpflat.status import stale_energies
-    from sharpflat.verification.stretches import committed_results
+    from sharpflat.verification.committed import committed_results
 
     config = tier_of(options)
     _restore(layout.results(config.name))
@@ -169,9 +170,9 @@ def renew_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]
         ValueError: A stretch is not the same in every digit, or the checkout of the older code is
             none, or made nothing of what is stale.
     """
+    from sharpflat.verification.committed import committed_results
     from sharpflat.verification.older_code import older_code
     from sharpflat.verification.renewal import one_of_each_setting, renew
-    from sharpflat.verification.stretches import committed_results
 
     config = tier_of(options)
     _restore(layout.results(config.name))

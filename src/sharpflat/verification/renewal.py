@@ -19,7 +19,8 @@ from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.training.provenance import provenance
 from sharpflat.training.recorder import write_json
 from sharpflat.training.train import SUMMARY
-from sharpflat.verification.stretches import Committed, Record, Verdict
+from sharpflat.verification.committed import Committed, Record
+from sharpflat.verification.stretches import Verdict
 
 
 def one_of_each_setting(

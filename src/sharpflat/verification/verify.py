@@ -12,15 +12,13 @@ from typing import Any
 from sharpflat.config import Config
 from sharpflat.records import PrefixRecord
 from sharpflat.tasks.data import load
+from sharpflat.verification.committed import Committed, Record, stretches
 from sharpflat.verification.older_code import OlderCode
 from sharpflat.verification.stretches import (
-    Committed,
-    Record,
     Verdict,
     branch_again,
     energy_again,
     prefix_again,
-    stretches,
 )
 
 
