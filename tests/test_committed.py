@@ -9,12 +9,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from checkouts import ROOT
 
 from sharpflat import layout, sources
-from sharpflat.analysis.claims.table import DECIDING_FIGURES
 from sharpflat.analysis.finished import seed_of, seeds_left_out
 from sharpflat.analysis.tables import read_table
 from sharpflat.archive import FILES, KINDS, SEAL, has_archive, pack, read, unpack
@@ -27,8 +25,6 @@ from sharpflat.status import records
 
 #: Tiers whose tables hold every seed that is planned; others may still be in training.
 WHOLE = ("smoke", "laptop")
-#: Figures of theirs that lack some all the same.
-PARTIAL = ("transfer",)
 #: The whole laptop tier takes about a megabyte and a half.
 MOST_BYTES = 5_000_000
 
@@ -84,8 +80,7 @@ def test_every_committed_table_is_of_fresh_results_that_are_committed(tier: str)
         table = read_table(ROOT / layout.table(tier, figure.name))
         left_out = seeds_left_out(config, figure.name, table)
         if tier in WHOLE:
-            partial = figure.name in PARTIAL
-            assert (left_out != []) == partial, f"{figure.name} lacks {left_out or 'nothing'}"
+            assert left_out == [], f"{figure.name} lacks seeds"
         planned = [
             *(("runs", run) for run in figure_runs(config, figure)),
             *(("edges", edge) for edge in figure_edges(config, figure)),
@@ -98,15 +93,6 @@ def test_every_committed_table_is_of_fresh_results_that_are_committed(tier: str)
             assert json.loads(stored[place]["summary.json"])["code"] == _code(record)
             if figure.snapshots and parent != "edges":
                 assert "energy.csv" in stored[place], f"{place} has no energy"
-
-
-@pytest.mark.parametrize("figure", PARTIAL)
-def test_a_claim_whose_figure_lacks_seeds_is_unfinished(figure: str) -> None:
-    claims = pd.read_csv(ROOT / layout.claims("laptop"))
-    mains = claims[claims["statistic"].str.startswith("all: ")].set_index("claim")["verdict"]
-    decided = [claim for claim, figures in DECIDING_FIGURES.items() if figure in figures]
-    assert decided
-    assert set(mains[decided]) == {"unfinished"}
 
 
 @pytest.mark.parametrize("tier", TIERS)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sharpflat.analysis.edges import edge_ratios, stability_edges
-from sharpflat.analysis.intervals import geometric_mean
+from sharpflat.analysis.intervals import geometric_mean, geometric_mean_interval
 from sharpflat.analysis.statistics import paired, run_statistics
 from sharpflat.archive import summaries
 
@@ -21,6 +21,8 @@ TAKE: Mapping[str, Callable[[pd.Series], Any]] = {
     "max": lambda values: values.max(),
     "mean": lambda values: values.mean(),
     "geometric_mean": geometric_mean,
+    "geometric_mean_low": lambda values: geometric_mean_interval(values)[0],
+    "geometric_mean_high": lambda values: geometric_mean_interval(values)[1],
     "median": lambda values: values.median(),
     "count": len,
     "count_nonzero": np.count_nonzero,
