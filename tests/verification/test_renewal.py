@@ -67,6 +67,15 @@ def _older_checkout(folder: Path, committed: RunRecord, change: str = "") -> str
     return subprocess.check_output(command, env=environment, text=True).strip()
 
 
+@pytest.fixture(scope="module")
+def older(
+    trained: tuple[Path, RunRecord], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """A checkout of an older code that makes the same numbers, and its hash."""
+    folder = tmp_path_factory.mktemp("older")
+    return folder, _older_checkout(folder, trained[1])
+
+
 def _make_of_another_machine(committed: RunRecord, code: str) -> None:
     """Results of an older code that rounded otherwise in one number."""
     prefix, run = _folders(committed)
@@ -157,14 +166,14 @@ def test_what_differs_elsewhere_by_more_leaves_everything_stale(committed: RunRe
 
 
 def test_the_code_that_trained_them_shows_it_on_another_kind_of_machine(
-    committed: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture
+    committed: RunRecord, older: tuple[Path, str], capsys: pytest.CaptureFixture
 ) -> None:
-    code = _older_checkout(tmp_path, committed)
+    checkout, code = older
     folders = _folders(committed)
     today = [_summary(folder)["code"] for folder in folders]
     assert code not in today
     _make_of_another_machine(committed, code)
-    _renew("--trained-by", str(tmp_path))
+    _renew("--trained-by", str(checkout))
     printed = capsys.readouterr().out
     assert "by the code that trained it, here: " in printed
     assert "2 results are today's, too; put them" in printed
@@ -189,53 +198,53 @@ def test_an_older_code_with_other_numbers_leaves_everything_stale(
 
 
 def test_another_checkout_than_the_code_that_trained_them_is_refused(
-    committed: RunRecord, tmp_path: Path
+    committed: RunRecord, older: tuple[Path, str]
 ) -> None:
-    _older_checkout(tmp_path, committed)
+    checkout, _ = older
     _make_of_another_machine(committed, OLDER)
     with pytest.raises(SystemExit, match=r"made nothing of what is stale: take the commit that"):
-        _renew("--trained-by", str(tmp_path))
+        _renew("--trained-by", str(checkout))
     with pytest.raises(SystemExit, match="no checkout of sharpflat: it has no src/sharpflat"):
-        _renew("--trained-by", str(tmp_path / "src"))
+        _renew("--trained-by", str(checkout / "src"))
     assert [_summary(folder)["code"] for folder in _folders(committed)] == [OLDER, OLDER]
 
 
 def test_a_renewal_goes_on_where_it_ended(
-    committed: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture
+    committed: RunRecord, older: tuple[Path, str], capsys: pytest.CaptureFixture
 ) -> None:
     """The prefix is today's by now; for its run's sake the older code trains it too."""
-    code = _older_checkout(tmp_path, committed)
+    checkout, code = older
     prefix, run = _folders(committed)
     before = _summary(prefix)
     _make_of_another_machine(committed, code)
     (prefix / "summary.json").write_text(json.dumps(before))
     seals.seal(prefix, seals.TRAINED)
-    _renew("--trained-by", str(tmp_path))
+    _renew("--trained-by", str(checkout))
     assert "1 results are today's, too; put them" in capsys.readouterr().out
     assert _summary(run)["code"] == before["code"]
 
 
 def test_the_older_code_does_not_outweigh_the_result_on_its_own_kind_of_machine(
-    committed: RunRecord, tmp_path: Path
+    committed: RunRecord, older: tuple[Path, str]
 ) -> None:
     """There the older code would make its digits again; one that differs was altered."""
-    code = _older_checkout(tmp_path, committed)
+    checkout, code = older
     folders = _folders(committed)
     _alter_loss(folders[1], lambda loss: repr(float(loss) * (1 + 1e-6)))
     for folder in folders:
         _make_stale(folder, code=code)
     with pytest.raises(SystemExit, match=r"nothing is renewed: 1 of 2 stretches"):
-        _renew("--trained-by", str(tmp_path))
+        _renew("--trained-by", str(checkout))
 
 
 def test_a_gpus_results_are_not_todays_by_what_a_cpu_showed(
-    committed: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture
+    committed: RunRecord, older: tuple[Path, str], capsys: pytest.CaptureFixture
 ) -> None:
     if torch.cuda.is_available():
         pytest.skip("they are trained again on a GPU here")
-    code = _older_checkout(tmp_path, committed)
+    checkout, code = older
     for folder in _folders(committed):
         hardware = _summary(folder)["hardware"] | {"accelerator": "another"}
         _make_stale(folder, code=code, hardware=hardware, device="cuda")
-    _renew("--trained-by", str(tmp_path))
+    _renew("--trained-by", str(checkout))
     assert "0 results are today's, too; 2 are still stale" in capsys.readouterr().out

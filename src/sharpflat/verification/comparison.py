@@ -173,6 +173,10 @@ def _apart(column: str, there: Mapping[str, str], here: Mapping[str, str]) -> fl
     """How far, as a share of the number's scale; words, as a trial's stability, by infinity."""
     if column == "stability":
         return math.inf
+    if "_share" in column:
+        error = f"{column.removesuffix('_se')}_se"
+        if max(float(there[error]), float(here[error])) > 1:  # a share of what is nearly 0
+            return 0.0
     size = abs(float(there[column]) - float(here[column])) / _scale(column, here)
     return math.inf if math.isnan(size) else size
 
