@@ -15,6 +15,7 @@ from sharpflat.energy_record import check_energy, seal_energy
 from sharpflat.plan import all_prefixes, snapshots
 from sharpflat.records import PrefixRecord, RunRecord
 from sharpflat.status import stale_energies
+from sharpflat.verification.comparison import compare
 
 ROOT = Path(__file__).parents[2]
 OLDER = "of last week"
@@ -96,3 +97,12 @@ def test_an_altered_energy_stays_stale(
     with pytest.raises(SystemExit, match=r"nothing is renewed: 1 of 2 .* frobenius_norm"):
         _renew()
     assert _stale() == [folder / "energy.csv"]
+
+
+@pytest.mark.parametrize(("error", "altered"), [(66.0, 0), (0.1, 1)])
+def test_a_share_of_what_is_nearly_zero_is_not_compared(error: float, altered: int) -> None:
+    """Oracle: its standard error. A share that is known, and has changed, was altered."""
+    there, here = (
+        {0: {"trace_share": share, "trace_share_se": str(error)}} for share in ("4.3", "2.4")
+    )
+    assert len(compare(there, here).altered(same_kind=False)) == altered
