@@ -205,11 +205,12 @@ def _train(
 def _last_in(seconds: float, rows: Rows, summary: Mapping[str, Any]) -> int | None:
     """Last of the first records that are foreseen to fit, by the products up to each."""
     rate = summary["seconds"] / max(summary["num_matvecs"], 1)
-    fit = [
-        step
-        for step in sorted(rows)[: RECORDS_AFTER_SWITCH + 1]
-        if "num_matvecs" in rows[step] and float(rows[step]["num_matvecs"]) * rate <= seconds
-    ]
+    fit, products = [], 0.0
+    for step in sorted(rows)[: RECORDS_AFTER_SWITCH + 1]:
+        # The record at which a run diverged has none of its own.
+        products = float(rows[step].get("num_matvecs", products))
+        if products * rate <= seconds:
+            fit.append(step)
     return max(fit, default=None)
 
 
