@@ -157,18 +157,20 @@ def energy_again(
     assert energy is not None
     if energy["seconds"] / len(energy["steps"]) > seconds:
         return Verdict(text=f"left out: the energy of {record.id}, which was to exceed the time")
+    # It may have been measured elsewhere than the prefix was trained, and by other code.
+    of_energy = replace(committed, summary=energy, code=committed.energy_code)
     with tempfile.TemporaryDirectory() as name:
         _, measured, beside = _train(
             remeasure_energy,
             record,
-            committed,
+            of_energy,
             older,
             paths={"folder": Path(name), "data": data, "prefix_folder": prefix_folder},
             probes=energy["probes"],
         )
     what = f"{record.id}, energy at the switch"
     found = compare(committed.energy_rows(), measured)
-    verdict = _verdict(record, what, committed, found, beside, whole=True)
+    verdict = _verdict(record, what, of_energy, found, beside, whole=True)
     return replace(verdict, same=None, same_energy=verdict.same)
 
 
