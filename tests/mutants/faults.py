@@ -512,8 +512,8 @@ CURVATURE = (
     Fault(
         "the projection is onto the Bulk",
         SUBSPACE,
-        "return self.basis @ (self.basis.T @ v)",
-        "return v - self.basis @ (self.basis.T @ v)",
+        "return (basis @ (basis.T @ v.to(basis.dtype))).to(v.dtype)",
+        "return v - (basis @ (basis.T @ v.to(basis.dtype))).to(v.dtype)",
         ("tests/test_optim.py::test_step",),
     ),
     Fault(

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import torch
 from sharpflat import layout, seals
 from sharpflat.cli import main
 from sharpflat.records import RunRecord
+from sharpflat.verification import older_code
 
 ROOT = Path(__file__).parents[2]
 OLDER = "of last week"
@@ -74,6 +76,24 @@ def older(
     """A checkout of an older code that makes the same numbers, and its hash."""
     folder = tmp_path_factory.mktemp("older")
     return folder, _older_checkout(folder, trained[1])
+
+
+@pytest.fixture
+def older_here(monkeypatch: pytest.MonkeyPatch, committed: RunRecord) -> str:
+    """In place of a checkout's processes today's code once more, which takes a second; its hash."""
+
+    class Here:
+        def __init__(self):
+            self.folder = Path("older")
+            self.codes = dict.fromkeys((committed.id, committed.prefix.id), (OLDER, OLDER))
+
+        @contextmanager
+        def training(self, train, record, summary, *, paths, arguments):
+            train(record, device=torch.device("cpu"), **paths, **arguments)
+            yield
+
+    monkeypatch.setattr(older_code, "older_code", lambda folder, values: Here())
+    return OLDER
 
 
 def _make_of_another_machine(committed: RunRecord, code: str) -> None:
@@ -210,41 +230,38 @@ def test_another_checkout_than_the_code_that_trained_them_is_refused(
 
 
 def test_a_renewal_goes_on_where_it_ended(
-    committed: RunRecord, older: tuple[Path, str], capsys: pytest.CaptureFixture
+    committed: RunRecord, older_here: str, capsys: pytest.CaptureFixture
 ) -> None:
     """The prefix is today's by now; for its run's sake the older code trains it too."""
-    checkout, code = older
     prefix, run = _folders(committed)
     before = _summary(prefix)
-    _make_of_another_machine(committed, code)
+    _make_of_another_machine(committed, older_here)
     (prefix / "summary.json").write_text(json.dumps(before))
     seals.seal(prefix, seals.TRAINED)
-    _renew("--trained-by", str(checkout))
+    _renew("--trained-by", "older")
     assert "1 results are today's, too; put them" in capsys.readouterr().out
     assert _summary(run)["code"] == before["code"]
 
 
 def test_the_older_code_does_not_outweigh_the_result_on_its_own_kind_of_machine(
-    committed: RunRecord, older: tuple[Path, str]
+    committed: RunRecord, older_here: str
 ) -> None:
     """There the older code would make its digits again; one that differs was altered."""
-    checkout, code = older
     folders = _folders(committed)
     _alter_loss(folders[1], lambda loss: repr(float(loss) * (1 + 1e-6)))
     for folder in folders:
-        _make_stale(folder, code=code)
+        _make_stale(folder, code=older_here)
     with pytest.raises(SystemExit, match=r"nothing is renewed: 1 of 2 stretches"):
-        _renew("--trained-by", str(checkout))
+        _renew("--trained-by", "older")
 
 
 def test_a_gpus_results_are_not_todays_by_what_a_cpu_showed(
-    committed: RunRecord, older: tuple[Path, str], capsys: pytest.CaptureFixture
+    committed: RunRecord, older_here: str, capsys: pytest.CaptureFixture
 ) -> None:
     if torch.cuda.is_available():
         pytest.skip("they are trained again on a GPU here")
-    checkout, code = older
     for folder in _folders(committed):
         hardware = _summary(folder)["hardware"] | {"accelerator": "another"}
-        _make_stale(folder, code=code, hardware=hardware, device="cuda")
-    _renew("--trained-by", str(checkout))
+        _make_stale(folder, code=older_here, hardware=hardware, device="cuda")
+    _renew("--trained-by", "older")
     assert "0 results are today's, too; 2 are still stale" in capsys.readouterr().out
