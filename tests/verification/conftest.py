@@ -1,8 +1,10 @@
 """A checkout with a prefix and a run that can be trained again, as from a clone."""
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ import torch
 from sharpflat import layout
 from sharpflat.archive import FILES, SEAL
 from sharpflat.cli import main
-from sharpflat.config import read_tier
+from sharpflat.config import Config, read_tier
 from sharpflat.plan import all_runs
 from sharpflat.records import RunRecord
 
@@ -42,6 +44,26 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
         main(["train", str(resolved), run.id])
         (layout.prefix("smoke", run.prefix.id) / "checkpoint.pt").unlink()
     return checkout, run
+
+
+@pytest.fixture
+def of_figures(
+    trained: tuple[Path, RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[dict[str, Any]], tuple[Config, str]]:
+    """Makes a checkout with data alone, and says its configuration with figures, and where."""
+
+    def make(figures: dict[str, Any]) -> tuple[Config, str]:
+        shutil.copytree(trained[0], tmp_path / "checkout", symlinks=True)
+        monkeypatch.chdir(tmp_path / "checkout")
+        shutil.rmtree("results/smoke")
+        Path("mine.yaml").write_text(json.dumps(figures))
+        config = read_tier("smoke", ROOT, figures)
+        resolved = layout.resolved_config("smoke")
+        resolved.parent.mkdir(parents=True)
+        resolved.write_text(json.dumps(config.raw))
+        return config, str(resolved)
+
+    return make
 
 
 @pytest.fixture

@@ -265,3 +265,14 @@ def test_a_gpus_results_are_not_todays_by_what_a_cpu_showed(
         _make_stale(folder, code=older_here, hardware=hardware, device="cuda")
     _renew("--trained-by", "older")
     assert "0 results are today's, too; 2 are still stale" in capsys.readouterr().out
+
+
+def test_a_run_is_not_todays_where_other_code_made_its_prefix(
+    committed: RunRecord, older_here: str
+) -> None:
+    prefix, run = _folders(committed)
+    _make_of_another_machine(committed, older_here)
+    _make_stale(prefix, code="of last year")
+    with pytest.raises(SystemExit, match="made nothing of what is stale: take the commit that"):
+        _renew("--trained-by", "older")
+    assert _summary(run)["code"] == older_here

@@ -3,17 +3,18 @@ and what it then altered in them."""
 
 import csv
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sharpflat import layout
 from sharpflat.cli import main
-from sharpflat.config import read_tier
+from sharpflat.config import Config, read_tier
 from sharpflat.energy_record import check_energy, seal_energy
 from sharpflat.plan import all_prefixes, snapshots
-from sharpflat.records import PrefixRecord, RunRecord
+from sharpflat.records import PrefixRecord
 from sharpflat.status import stale_energies
 from sharpflat.verification.comparison import compare
 
@@ -25,25 +26,17 @@ FIGURES = {"figures": {"curvature_energy": FIGURE}}
 
 @pytest.fixture
 def measured(
-    trained: tuple[Path, RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    of_figures: Callable[[dict[str, Any]], tuple[Config, str]],
 ) -> PrefixRecord:
     """A checkout with a prefix and the energy along it, without a checkpoint, as from a clone."""
-    checkout, _ = trained
-    shutil.copytree(checkout, tmp_path / "checkout", symlinks=True)
-    monkeypatch.chdir(tmp_path / "checkout")
-    shutil.rmtree("results/smoke")
-    Path("measured.yaml").write_text(json.dumps(FIGURES))
-    config = read_tier("smoke", ROOT, FIGURES)
-    resolved = layout.resolved_config("smoke")
-    resolved.parent.mkdir(parents=True)
-    resolved.write_text(json.dumps(config.raw))
+    config, resolved = of_figures(FIGURES)
     prefix = next(
         record
         for record in all_prefixes(config)
         if record.task == "cancer_mlp" and record.id in snapshots(config)
     )
-    main(["prefix", str(resolved), prefix.id])
-    main(["energy", str(resolved), prefix.id])
+    main(["prefix", resolved, prefix.id])
+    main(["energy", resolved, prefix.id])
     for name in ("checkpoint.pt", "snapshots.pt"):
         (layout.prefix("smoke", prefix.id) / name).unlink()
     return prefix
@@ -63,7 +56,7 @@ def _make_stale(folder: Path, scale: float = 1.0) -> None:
 
 
 def _renew() -> None:
-    options = ("--configfile", "measured.yaml", "--seed", "3", "--minutes", "1")
+    options = ("--configfile", "mine.yaml", "--seed", "3", "--minutes", "1")
     main(["renew", "--tier", "smoke", *options])
 
 

@@ -2,48 +2,37 @@
 commands, and what it then altered in it."""
 
 import csv
-import json
-import shutil
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from sharpflat import layout, seals
 from sharpflat.cli import main
-from sharpflat.config import read_tier
+from sharpflat.config import Config
 from sharpflat.plan import all_edges
-from sharpflat.records import EdgeRecord, RunRecord
+from sharpflat.records import EdgeRecord
 
-ROOT = Path(__file__).parents[2]
 TASK, LOSS = "cancer_mlp", "mse"
 BISECTION = {"start": 0.05, "factor": 2, "resolution": 1.5, "most_trials": 2}
 
 
 @pytest.fixture
 def searched(
-    trained: tuple[Path, RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    of_figures: Callable[[dict[str, Any]], tuple[Config, str]],
 ) -> EdgeRecord:
     """A checkout with a search from a prefix, without a checkpoint, as from a clone."""
-    checkout, _ = trained
-    shutil.copytree(checkout, tmp_path / "checkout", symlinks=True)
-    monkeypatch.chdir(tmp_path / "checkout")
-    shutil.rmtree("results/smoke")
     asked = {"tasks": [TASK], "losses": [LOSS], "methods": ["bulk_sgd"], "bisection": BISECTION}
-    figures = {"figures": {"stability_edge": asked}}
-    Path("searched.yaml").write_text(json.dumps(figures))
-    config = read_tier("smoke", ROOT, figures)
-    resolved = layout.resolved_config("smoke")
-    resolved.parent.mkdir(parents=True)
-    resolved.write_text(json.dumps(config.raw))
+    config, resolved = of_figures({"figures": {"stability_edge": asked}})
     edge = next(record for record in all_edges(config) if record.prefix.task == TASK)
-    main(["prefix", str(resolved), edge.prefix.id])
-    main(["edge", str(resolved), edge.id])
+    main(["prefix", resolved, edge.prefix.id])
+    main(["edge", resolved, edge.id])
     (layout.prefix("smoke", edge.prefix.id) / "checkpoint.pt").unlink()
     return edge
 
 
 def _verify() -> None:
-    main(["verify", "--tier", "smoke", "--configfile", "searched.yaml", "--seed", "1"])
+    main(["verify", "--tier", "smoke", "--configfile", "mine.yaml", "--seed", "1"])
 
 
 def test_a_search_made_here_agrees_and_an_altered_loss_is_caught(

@@ -8,7 +8,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,14 +171,16 @@ def renew_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]
     """
     from sharpflat.verification.committed import committed_results
     from sharpflat.verification.older_code import older_code
-    from sharpflat.verification.renewal import one_of_each_setting, renew
+    from sharpflat.verification.renewal import made_by, one_of_each_setting, renew
 
     config = tier_of(options)
     _restore(layout.results(config.name))
     committed, older = committed_results(config), None
     if options.trained_by is not None:
         older = older_code(options.trained_by, config.raw)
-        committed = _made_by(older, committed)
+        every, committed = len(committed), made_by(older, committed)
+        if left_out := every - len(committed):
+            print(f"{left_out} are left out: other code than that in {older.folder} made them")
     seed = _seed(options)
     stale = sum(not found.fresh for found in committed.values())
     energies = sum(found.energy_is_stale for found in committed.values())
@@ -200,33 +201,6 @@ def renew_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]
         )
         + f"; put them into the archive by `sharpflat pack --tier {config.tier}`"
     )
-
-
-def _made_by(older: OlderCode, committed: Mapping[Record, Committed]) -> dict[Record, Committed]:
-    """What is today's, and of what is stale that which the older code made.
-
-    Raises:
-        ValueError: Nothing is stale that it made.
-    """
-    left = {}
-    for record, found in committed.items():
-        code, energy_code = older.codes.get(record.id, ("", ""))
-        if not found.fresh and found.summary["code"] != code:
-            continue
-        if found.energy_is_stale and found.energy and found.energy["code"] != energy_code:
-            found = replace(found, energy=None)
-        left[record] = found
-    if len(left) < len(committed):
-        print(
-            f"{len(committed) - len(left)} stale results are left out, which other code than that "
-            f"in {older.folder} made, or another torch"
-        )
-    if len(left) < len(committed) and all(found.fresh for found in left.values()):
-        raise ValueError(
-            f"the code in {older.folder}, with the torch that is installed here, made nothing of "
-            "what is stale: take the commit that trained it"
-        )
-    return left
 
 
 def _verdicts(

@@ -20,7 +20,35 @@ from sharpflat.training.provenance import provenance
 from sharpflat.training.recorder import write_json
 from sharpflat.training.train import SUMMARY
 from sharpflat.verification.committed import Committed, Record
+from sharpflat.verification.older_code import OlderCode
 from sharpflat.verification.stretches import Verdict
+
+
+def made_by(older: OlderCode, committed: Mapping[Record, Committed]) -> dict[Record, Committed]:
+    """What is today's, and of what is stale that which the older code made, its prefix too.
+
+    Raises:
+        ValueError: Nothing is stale that it made.
+    """
+    made = {}
+    for record, found in committed.items():
+        code, energy_code = older.codes.get(record.id, ("", ""))
+        if not found.fresh and found.summary["code"] != code:
+            continue
+        if found.energy is not None and found.energy["code"] not in (
+            found.energy_code,
+            energy_code,
+        ):
+            found = replace(found, energy=None)
+        made[record] = found
+    left = {record: found for record, found in made.items() if _prefix(record) in made}
+    stale = any(not found.fresh or found.energy_is_stale for found in left.values())
+    if len(left) < len(committed) and not stale:
+        raise ValueError(
+            f"the code in {older.folder}, with the torch that is installed here, made nothing of "
+            "what is stale: take the commit that trained it"
+        )
+    return left
 
 
 def one_of_each_setting(
