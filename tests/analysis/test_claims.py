@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from planted import CONFIGURED, decay, trajectory
+from planted import CONFIGURED, decay, trajectory, trials
 
 from sharpflat.analysis.claims import (
     CLAIMS,
@@ -114,7 +114,8 @@ def test_a_claim_is_unfinished_while_a_figure_that_decides_it_is() -> None:
 
 def test_the_figures_that_decide_a_claim_are_those_of_its_rows() -> None:
     """C10 takes its SGD from another figure besides. Oracle: what the rows say they come from."""
-    rows = claims_table({}, CONFIGURED).query("decides")
+    elsewhere = pd.concat(trials(name, 0, 0.1, task="gpt") for name in ("sgd", "bulk_sgd"))
+    rows = claims_table({"transfer": elsewhere}, CONFIGURED).query("decides")
     expected = rows.groupby("claim")["figure"].agg(set).to_dict()
     ablations = expected["C5"] - {"ablation_*"}
     for figures in expected.values():

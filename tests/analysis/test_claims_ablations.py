@@ -126,6 +126,41 @@ def test_the_edge_of_bulk_sgd_against_that_of_sgd(ratio: float, verdict: str) ->
     assert rows["estimate"][0] == edge["estimate"]
 
 
+def _elsewhere(**ratios: float) -> pd.DataFrame:
+    return pd.concat(
+        trials(method, seed, edge * (1 + 0.03 * (seed == 1 and method == "sgd")), task=task)
+        for task, ratio in ratios.items()
+        for seed in range(5)
+        for method, edge in (("sgd", 0.04), ("bulk_sgd", 0.04 * ratio))
+    )
+
+
+def test_bulk_sgd_that_is_less_stable_on_other_tasks_alone_makes_it_partly_so() -> None:
+    home = {"stability_edge": _edge_table(1.5, seeds=8), "ablation_lr": _ablation(_fine, seeds=8)}
+    for ratios, verdict in (
+        ({"cifar10_vgg": 0.3, "shakespeare_gpt": 0.5, "cancer_mlp": 1.5}, "partly"),
+        ({"cifar10_vgg": 0.3, "shakespeare_gpt": 1.5, "cancer_mlp": 1.5}, "not reproduced"),
+        ({"cifar10_vgg": 0.3, "shakespeare_gpt": 0.5}, "reproduced"),
+    ):
+        rows = _claim("C4", home | {"transfer": _elsewhere(**ratios)})
+        assert rows["verdict"][0] == verdict
+        edges = rows[rows["figure"] == "transfer"]
+        assert edges["estimate"].tolist() == pytest.approx(
+            [ratio / 1.03 ** (1 / 5) for ratio in ratios.values()]
+        )
+        assert edges["decides"].all()
+        # The main statistic stays that of the study's own task.
+        assert rows["estimate"][0] == pytest.approx(1.5 / 1.03 ** (1 / 8))
+
+
+def test_the_studys_own_task_counts_once_and_a_tier_without_others_has_no_row_of_them() -> None:
+    home = {"stability_edge": _edge_table(1.5, seeds=8)}
+    alone = _claim("C4", home)
+    twice = _claim("C4", home | {"transfer": _elsewhere(mnist_mlp=0.5)})
+    pd.testing.assert_frame_equal(twice, alone)
+    assert "transfer" not in set(alone["figure"])
+
+
 def test_a_censored_edge_still_speaks_through_its_bound() -> None:
     table = _edge_table(2.0, seeds=8)
     bulk = table["method"] == "bulk_sgd"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ from sharpflat.analysis.claims.evidence import (
     share_of_seeds,
     summary_row,
 )
+from sharpflat.analysis.claims.transfer import FIGURE as ELSEWHERE
+from sharpflat.analysis.claims.transfer import HOME
 from sharpflat.analysis.edges import edge_ratios, stability_edges
 from sharpflat.analysis.inference import LOG
 from sharpflat.analysis.statistics import paired
@@ -32,7 +35,8 @@ def instability(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Evidence:
     """How much less stable Bulk-SGD is than SGD, by seed.
 
     - The edge of stability: the largest learning rate that Bulk-SGD bears, over SGD's, with bounds
-      where a search ended without finding it.
+      where a search ended without finding it. Likewise on other architectures and data: what may
+      happen need not on one network.
     - The share of the seeds in which, over the distinct cells of all ablations, those with SGD
       stable and Bulk-SGD not outnumber those with Bulk-SGD stable and SGD not.
     - The growth of λ_1 from the switch to the last record, Bulk-SGD's over SGD's. Infinite where
@@ -56,22 +60,24 @@ def instability(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Evidence:
         threshold="sharpness_growth",
         infer=over_seeds(LOG),
     )
-    edges = observe_edges(tables, "bulk_sgd", ["sgd"])
+    edges = observe_edges(tables.get(EDGES), "bulk_sgd", ["sgd"])
+    others = observe_edges(tables.get(ELSEWHERE), "bulk_sgd", ["sgd"])
+    others = others[others["task"] != HOME]
     rows = [
         *group_rows(edges, edge),
+        # No row that nothing decides where a tier asks of no other task.
+        *(() if others.empty else group_rows(others, replace(edge, figure=ELSEWHERE))),
         *group_rows(_excess(runs), unstable),
         *group_rows(_growth(runs), growth),
     ]
     return Evidence(summary_row(edges, edge), tuple(rows))
 
 
-def observe_edges(
-    tables: Mapping[str, pd.DataFrame], method: str, references: list[str]
-) -> pd.DataFrame:
+def observe_edges(trials: pd.DataFrame | None, method: str, references: list[str]) -> pd.DataFrame:
     """Bounds of a method's edge over the largest of the references', a row a (task, loss, seed)."""
-    if EDGES not in tables or not {method, *references} <= set(tables[EDGES]["method"]):
+    if trials is None or not {method, *references} <= set(trials["method"]):
         return NO_OBSERVATIONS
-    ratios = edge_ratios(stability_edges(tables[EDGES]), method, references)
+    ratios = edge_ratios(stability_edges(trials), method, references)
     columns = {"lower": "value"}
     return ratios[[*GROUP, "seed", "lower", "upper"]].rename(columns=columns).assign(cell=method)
 

@@ -50,7 +50,7 @@ def interpolation(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Evidence:
         infer=over_seeds(LOG),
     )
     rows = [row for path in PATHS for row in group_rows(_observe(runs, path), _best_measure(path))]
-    rows += group_rows(observe_edges(tables, DAMPED, ["sgd", "bulk_sgd"]), damped)
+    rows += group_rows(observe_edges(tables.get(EDGES), DAMPED, ["sgd", "bulk_sgd"]), damped)
     return Evidence(summary_row(_observe(runs, ANY_PATH), _best_measure(ANY_PATH)), tuple(rows))
 
 

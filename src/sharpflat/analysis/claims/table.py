@@ -76,7 +76,7 @@ DECIDING_FIGURES: Mapping[str, tuple[str, ...]] = {
     "C1": ("alignment",),
     "C2": ("dom_bulk",),
     "C3": ("dom_bulk", "ablation_lr"),
-    "C4": ("stability_edge", *ABLATIONS),
+    "C4": ("stability_edge", "transfer", *ABLATIONS),
     "C5": ABLATIONS,
     "C6": ("interpolation", "stability_edge"),
     "C7": ("curvature_energy",),
