@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,8 @@ from sharpflat.tasks.entries import DatasetEntry
 from sharpflat.tasks.losses import load_loss
 from sharpflat.tasks.models import build_model
 from sharpflat.tasks.registry import DATASETS
+
+log = logging.getLogger(__name__)
 
 #: Learning rates that a search for the edge tries where none is finished: four or five to bracket
 #: it, three to narrow a factor of 1.5 or 2 down to 1.1.
@@ -132,6 +135,7 @@ def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[F
             sizes = (settings.dataset, settings.model, settings.sizes, settings.loss)
             key = (*sizes, settings.batch_size, settings.hessian_samples)
             if key not in times:
+                log.info("timing %s, %s", settings.model, settings.loss)
                 times[key] = _time(settings, device)
             hours += repeats * _seconds(run, settings, times[key], known[kind], kind[2]) / 3600
         yield FigureCost(figure=figure.name, runs=added, hours=hours, unknown=tuple(unknown))

@@ -35,8 +35,8 @@ def instability(runs: Runs, tables: Mapping[str, pd.DataFrame]) -> Evidence:
     """How much less stable Bulk-SGD is than SGD, by seed.
 
     - The edge of stability: the largest learning rate that Bulk-SGD bears, over SGD's, with bounds
-      where a search ended without finding it. Likewise on other architectures and data: what may
-      happen need not on one network.
+      where a search ended without finding it. Likewise on other architectures and data, which were
+      added after they had been seen: what may happen need not on one network.
     - The share of the seeds in which, over the distinct cells of all ablations, those with SGD
       stable and Bulk-SGD not outnumber those with Bulk-SGD stable and SGD not.
     - The growth of λ_1 from the switch to the last record, Bulk-SGD's over SGD's. Infinite where

@@ -101,10 +101,11 @@ def claims_table(
     reproduced* if on the other, and *inconclusive* otherwise, so also with too few seeds, or where
     the figure is not there (n = 0, estimate NaN).
 
-    Each claim begins with a summary row, its main statistic over all tasks and losses. That row's
-    verdict combines those of the claim's other rows, whatever its own interval, as ``verdicts`` in
-    the configuration says: see :class:`sharpflat.analysis.claims.Combination`. While a figure that
-    decides the claim is unfinished, so is the claim, whatever the rows that are there say.
+    Each claim begins with a summary row, its main statistic over all tasks and losses of one
+    figure. That row's verdict combines those of the claim's other rows, whatever its own interval,
+    as ``verdicts`` in the configuration says: see
+    :class:`sharpflat.analysis.claims.Combination`. While a figure that decides the claim is
+    unfinished, so is the claim, whatever the rows that are there say.
 
     Args:
         tables: By figure, as :func:`sharpflat.analysis.tables.figure_table` returns them; other
