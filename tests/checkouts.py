@@ -10,10 +10,13 @@ from tempfile import NamedTemporaryFile
 
 ROOT = Path(__file__).parents[1]
 
-# Each run is a process of its own, forked from one that has imported Snakemake, which takes as long
-# as the rest of a dry run, and nothing of sharpflat, which is the checkout's.
+# Each run is a process of its own, forked from one that has imported Snakemake and what it loads on
+# its way, which takes as long as the rest of a dry run, and nothing of sharpflat, which is the
+# checkout's.
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["snakemake.cli"])
+FORKED.set_forkserver_preload(
+    ["snakemake.cli", "snakemake.report.html_reporter", "jsonschema", "smart_open", "yte"]
+)
 
 
 def copy_checkout(folder: Path) -> Path:
