@@ -25,7 +25,7 @@ OURS, PEERS, UNREACHED = SERIES_COLOURS[0], "#9a9a9a", "#e3e3e3"
 FLOOR = "#e69f00"
 BAR_HEIGHT = 0.24
 #: Space for the text at the end of the longest bar, as a factor on the log axis.
-TEXT_ROOM = 10
+TEXT_ROOM = 100
 #: How the name of a peer ends that solves from nothing in every step.
 COLD = "cold"
 #: Products over all samples, or over a sample of them between full ones.
