@@ -13,6 +13,7 @@ from sharpflat.cli import main
 from sharpflat.config import Config, read_tier
 from sharpflat.cost import FOLLOWED_STEPS, FOLLOWING, Times, estimate
 from sharpflat.plan import all_edges, all_runs, figure_runs
+from sharpflat.settings import Setting
 from sharpflat.tasks.registry import DATASETS
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +76,25 @@ def test_hours_are_steps_times_what_a_step_takes(
             expected += steps / cell.before.record_every * 50.0
             expected += steps / cell.before.eigen_every * 30 * 10.0
     assert first.hours == pytest.approx(seeds * expected / 3600)
+
+
+def test_what_is_timed_is_said_before_it_is(
+    config: Config, rates: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[str] = []
+
+    def timed(settings: Setting, device: torch.device) -> Times:
+        said.append(caplog.messages[-1])
+        return times_of(step=1.0, full_gradient=0.0, product=0.0)
+
+    monkeypatch.setattr(cost, "_time", timed)
+    with caplog.at_level("INFO", "sharpflat"):
+        next(iter(estimate(config, rates, device=CPU)))
+    assert said == [
+        f"timing {model}, {loss}"
+        for model in ("mlp", "cnn", "transformer")
+        for loss in ("mse", "cross_entropy")
+    ]
 
 
 def test_runs_that_an_earlier_figure_has_cost_nothing(
