@@ -12,7 +12,7 @@ STAMP := $(VENV)/.lock-installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install smoke test pytest verify docs dist container mutants slurm audit lint format
+.PHONY: help install smoke test verify docs dist container mutants slurm audit lint format
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -22,10 +22,7 @@ install: $(STAMP) ## install the locked packages into .venv
 smoke: $(STAMP) ## run the whole workflow at the smoke tier (CPU, minutes); CORES=N limits it
 	$(VENV)/bin/snakemake --cores $(CORES) all --config tier=smoke
 
-test: $(STAMP) ## lint, and run all tests, side by side
-	$(MAKE) --no-print-directory --jobs 2 lint pytest
-
-pytest: $(STAMP)
+test: lint ## lint, then run all tests
 	$(VENV)/bin/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 verify: $(STAMP) ## train stretches of committed runs again and compare; TIER=, MINUTES=, SEED=
