@@ -11,6 +11,9 @@ STAMP := $(VENV)/.lock-installed
 # Jobs of the workflow call plain `python`: it must be the locked one.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
+# Set in many containers; every job would compile all that it imports anew, as long again as importing it.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install smoke test verify docs dist container mutants slurm audit lint format
 
@@ -74,7 +77,8 @@ $(STAMP): envs/requirements.lock pyproject.toml
 	rm -f $@
 	@echo 'Installing the locked packages into $(VENV): minutes, and about 6 GB on Linux (CUDA)'
 	$(PYTHON) -m venv $(VENV)
-	@# Python compiles what it imports; pip, which compiles everything, takes half as long again.
+	@# Compiled is what jobs import, by importing it: all that pip would compile takes half as long again.
 	$(VENV)/bin/python -m pip install --quiet --no-compile -r envs/requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --no-deps -e .
+	$(VENV)/bin/python -c 'import pandas, seaborn, snakemake.cli, torch._dynamo, torch._inductor.config'
 	touch $@

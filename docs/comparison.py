@@ -409,5 +409,7 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     if sys.argv[1:2] == ["--share"]:
         share(*json.loads(sys.argv[2]))
+    elif sys.argv[1:]:
+        sys.exit(__doc__)
     else:
         main()
