@@ -49,6 +49,8 @@ def _snakemake(folder: Path, arguments: Sequence[str], printed: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         os.dup2(file, stream.fileno())
     os.chdir(folder)
+    # As for most users: jobs leave compiled modules beside the code, which is no change of it.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     from snakemake.cli import main
 
     main(arguments)

@@ -53,7 +53,8 @@ rule write_report:
         config=layout.resolved_config(STUDY.name),
         # Captions are drawn from the tables, with the words of the figures.
         sources=[
-            *sorted((PACKAGE / "report").rglob("*.*")),
+            *sorted((PACKAGE / "report").glob("*.py")),
+            *sorted((PACKAGE / "report/templates").iterdir()),
             *sorted((PACKAGE / "figures").glob("*.py")),
             *sorted((PACKAGE / "analysis").glob("*.py")),
         ],
