@@ -14,7 +14,6 @@ settings.load_profile("sharpflat")
 #: Files that take longest, and wait for processes of their own: begun first, in this order.
 FIRST = (
     "test_workflow_smoke.py",
-    "test_same_bytes.py",
     "test_workflow_reruns.py",
     "test_archive_workflow.py",
     "test_kills.py",

@@ -1,26 +1,101 @@
-"""The smoke tier end to end, by the real Snakemake on a copy of the checkout."""
+"""The smoke tier end to end, killed on the way, by the real Snakemake on a copy of the checkout."""
 
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from checkouts import ROOT, copy_checkout, jobs_of, snakemake
+from faults.outcomes import content
+from pages import text
 
+from sharpflat import layout
 from sharpflat.analysis.claims import CLAIMS, VERDICTS
 from sharpflat.analysis.finished import seeds_left_out
 from sharpflat.analysis.statistics import run_statistics
+from sharpflat.cli import main
 from sharpflat.config import read_tier
+from sharpflat.plan import all_runs, figure_runs
+
+SNAKEMAKE = (sys.executable, "-m", "snakemake")
+#: What says how long something took, or when it was made.
+TIMED = ("summary.json", "trajectory.sha256", "energy.json", "energy.sha256")
+#: A figure whose runs, with their energy, take seconds.
+QUICK = "curvature_energy"
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout in which the smoke tier has run."""
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
+    """A checkout whose workflow was killed with SIGKILL in training, and the runs at hand then."""
     folder = copy_checkout(tmp_path_factory.mktemp("smoke"))
-    snakemake(folder, "all", "--config", "tier=smoke")
+    workflow = subprocess.Popen(
+        [*SNAKEMAKE, "--cores", "2", "all", "--config", "tier=smoke"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 480
+    while not list(folder.glob("results/smoke/runs/*/resume.pt")):
+        assert time.monotonic() < deadline
+        assert workflow.poll() is None
+        time.sleep(0.01)
+    os.killpg(workflow.pid, signal.SIGKILL)
+    workflow.wait()
+    assert list((folder / ".snakemake/locks").iterdir())
+    return folder, tuple(path.parent.name for path in folder.glob("results/smoke/runs/*/resume.pt"))
+
+
+@pytest.fixture(scope="module")
+def smoke(killed: tuple[Path, tuple[str, ...]]) -> Path:
+    """The same checkout once it was started again, as the pages say, and has run to its end."""
+    folder, _ = killed
+    (command,) = re.findall(
+        r"^snakemake --unlock.*&& snakemake .*--rerun-incomplete.*$", text(), re.MULTILINE
+    )
+    command = command.replace("tier=laptop", "tier=smoke")
+    command = command.replace("snakemake ", f"{' '.join(SNAKEMAKE)} ")
+    done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+def test_two_cores_killed_on_the_way_give_the_bytes_of_plain_commands(
+    killed: tuple[Path, tuple[str, ...]],
+    smoke: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The runs at hand at the kill, and a figure with its own, in this process: every file."""
+    config = read_tier("smoke", ROOT)
+    drawn = [run.record for run in figure_runs(config, config.figures[QUICK])]
+    at_hand = [run for run in all_runs(config) if run.id in killed[1]]
+    assert at_hand
+    resolved = str(layout.resolved_config("smoke"))
+    images = [str(path) for path in layout.figure("smoke", QUICK)]
+    copy_checkout(tmp_path)
+    for path in (Path(resolved), *(layout.dataset(name) for name in config.datasets)):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes((smoke / path).read_bytes())
+    given = content(tmp_path).keys()
+    monkeypatch.chdir(tmp_path)
+    prefixes = dict.fromkeys(run.prefix.id for run in (*drawn, *at_hand))
+    main(["prefix", resolved, *prefixes])
+    main(["train", resolved, *dict.fromkeys(run.id for run in (*drawn, *at_hand))])
+    main(["energy", resolved, *{name: None for run in drawn for name in (run.prefix.id, run.id)}])
+    main(["table", resolved, QUICK, str(layout.table("smoke", QUICK))])
+    main(["figure", QUICK, str(layout.table("smoke", QUICK)), *images])
+    plain, workflow = content(tmp_path), content(smoke)
+    same = [path for path in plain if path not in given and path.name not in TIMED]
+    assert {path: workflow.get(path) for path in same} == {path: plain[path] for path in same}
+    kinds = {path.suffix for path in same}
+    assert kinds == {".csv", ".pt", ".pdf", ".png"}
 
 
 def test_smoke_leaves_the_figures_and_their_tables(smoke: Path) -> None:

@@ -53,7 +53,7 @@ class FigureEdge:
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Generic[Record]):
-    """Records of one data set, model and loss that are trained in one process.
+    """Records of one task that are trained in one process.
 
     The same figures show them all, so that no figure trains what it does not show.
     """
@@ -250,7 +250,7 @@ def _jobs(
 
 def _kind(record: PrefixRecord | RunRecord | EdgeRecord) -> tuple[str, ...]:
     prefix = record if isinstance(record, PrefixRecord) else record.prefix
-    return prefix.task, prefix.dataset, prefix.model, prefix.loss
+    return prefix.task, prefix.dataset, prefix.model
 
 
 def _chunks(

@@ -62,10 +62,10 @@ LOCKED_TORCH = [
 SNAPSHOTS = plan.snapshots(STUDY)
 
 
-def task_of(job):
-    """What all records of a job have in common."""
-    first = job.records[0]
-    return getattr(first, "prefix", first)
+def code_of(job, code_hash):
+    """Hashes of what the job's results depend on, one a loss."""
+    prefixes = [getattr(record, "prefix", record) for record in job.records]
+    return [code_hash(prefix) for prefix in {prefix.loss: prefix for prefix in prefixes}.values()]
 
 
 def kept_by(job, folder):

@@ -33,7 +33,7 @@ for job, folder in [
             ids=measured,
             # In no run's name.
             probes=plan.probes(STUDY),
-            code=energy_code_hash(task_of(job)),
+            code=code_of(job, energy_code_hash),
             torch=LOCKED_TORCH,
         shell:
             "python -m sharpflat energy {input.config:q} {params.ids:q} 2> {log:q}"

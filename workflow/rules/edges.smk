@@ -31,7 +31,7 @@ for job in plan.edge_jobs(STUDY):
             gpu=GPUS,
         params:
             ids=job.ids,
-            code=edge_code_hash(task_of(job)),
+            code=code_of(job, edge_code_hash),
             torch=LOCKED_TORCH,
         shell:
             "python -m sharpflat edge {input.config:q} {params.ids:q} 2> {log:q}"

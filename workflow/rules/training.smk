@@ -72,7 +72,7 @@ for job in plan.prefix_jobs(STUDY):
             gpu=GPUS,
         params:
             ids=job.ids,
-            code=training_code_hash(task_of(job)),
+            code=code_of(job, training_code_hash),
             torch=LOCKED_TORCH,
         shell:
             "python -m sharpflat prefix {input.config:q} {params.ids:q} 2> {log:q}"
@@ -110,7 +110,7 @@ for job in plan.run_jobs(STUDY):
             gpu=GPUS,
         params:
             ids=job.ids,
-            code=training_code_hash(task_of(job)),
+            code=code_of(job, training_code_hash),
             torch=LOCKED_TORCH,
         shell:
             "python -m sharpflat train {input.config:q} {params.ids:q} 2> {log:q}"

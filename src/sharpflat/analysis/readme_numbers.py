@@ -107,11 +107,17 @@ def _pairs(path: Path, query: Mapping[str, Any]) -> pd.DataFrame:
     return pairs.assign(**{query["column"]: pairs["method"] / pairs["reference"]})
 
 
+@lru_cache
+def _edges(path: Path) -> pd.DataFrame:
+    return stability_edges(_rows(path))
+
+
 def _edge_ratios(path: Path, query: Mapping[str, Any]) -> pd.DataFrame:
-    return edge_ratios(stability_edges(_rows(path)), query["method"], query["references"])
+    return edge_ratios(_edges(path), query["method"], query["references"])
 
 
-def _summaries(folder: Path, query: Mapping[str, Any]) -> pd.DataFrame:
+@lru_cache
+def _summaries(folder: Path) -> pd.DataFrame:
     """Summaries of a tier's results, and in how many steps each alarm rang, and any."""
     read = list(summaries(folder.parent, folder.name).values())
     # Searches for the edge have none of their own.
@@ -129,7 +135,7 @@ SOURCES: Mapping[str, Callable[[Path, Mapping[str, Any]], pd.DataFrame]] = {
     "rows": lambda path, query: _rows(path),
     "runs": lambda path, query: _runs(path),
     "pairs": _pairs,
-    "edges": lambda path, query: stability_edges(_rows(path)),
+    "edges": lambda path, query: _edges(path),
     "edge_ratios": _edge_ratios,
-    "summaries": _summaries,
+    "summaries": lambda folder, query: _summaries(folder),
 }
