@@ -21,11 +21,13 @@ from sharpflat.analysis.finished import seeds_left_out
 from sharpflat.analysis.statistics import run_statistics
 from sharpflat.cli import main
 from sharpflat.config import read_tier
-from sharpflat.plan import all_runs, figure_runs
+from sharpflat.plan import all_runs
 
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 #: What says how long something took, or when it was made.
 TIMED = ("summary.json", "trajectory.sha256", "energy.json", "energy.sha256")
+#: What tells of all figures.
+OF_ALL = ("config.json", "runs.csv", "claims.csv", "report.html")
 #: A figure whose runs, with their energy, take seconds.
 QUICK = "curvature_energy"
 
@@ -42,14 +44,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, .
         start_new_session=True,
     )
     deadline = time.monotonic() + 480
-    while not list(folder.glob("results/smoke/runs/*/resume.pt")):
+    while not (at_hand := sorted(folder.glob("results/smoke/runs/*/resume.pt"))):
         assert time.monotonic() < deadline
         assert workflow.poll() is None
         time.sleep(0.01)
     os.killpg(workflow.pid, signal.SIGKILL)
     workflow.wait()
     assert list((folder / ".snakemake/locks").iterdir())
-    return folder, tuple(path.parent.name for path in folder.glob("results/smoke/runs/*/resume.pt"))
+    return folder, tuple(path.parent.name for path in at_hand)
 
 
 @pytest.fixture(scope="module")
@@ -72,30 +74,24 @@ def test_two_cores_killed_on_the_way_give_the_bytes_of_plain_commands(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The runs at hand at the kill, and a figure with its own, in this process: every file."""
-    config = read_tier("smoke", ROOT)
-    drawn = [run.record for run in figure_runs(config, config.figures[QUICK])]
-    at_hand = [run for run in all_runs(config) if run.id in killed[1]]
-    assert at_hand
-    resolved = str(layout.resolved_config("smoke"))
-    images = [str(path) for path in layout.figure("smoke", QUICK)]
+    """A figure with all that it needs, and the runs at hand at the kill, in this process."""
     copy_checkout(tmp_path)
-    for path in (Path(resolved), *(layout.dataset(name) for name in config.datasets)):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_bytes((smoke / path).read_bytes())
     given = content(tmp_path).keys()
     monkeypatch.chdir(tmp_path)
-    prefixes = dict.fromkeys(run.prefix.id for run in (*drawn, *at_hand))
-    main(["prefix", resolved, *prefixes])
-    main(["train", resolved, *dict.fromkeys(run.id for run in (*drawn, *at_hand))])
-    main(["energy", resolved, *{name: None for run in drawn for name in (run.prefix.id, run.id)}])
-    main(["table", resolved, QUICK, str(layout.table("smoke", QUICK))])
-    main(["figure", QUICK, str(layout.table("smoke", QUICK)), *images])
+    tier = Path("workflow/config/smoke.yaml")
+    values = yaml.safe_load(tier.read_text())
+    del values["benchmark"]
+    tier.write_text(yaml.safe_dump(values | {"figures": {QUICK: values["figures"][QUICK]}}))
+    main(["run", "--tier", "smoke"])
+    at_hand = [run for run in all_runs(read_tier("smoke", ROOT)) if run.id in killed[1]]
+    resolved = str(smoke / layout.resolved_config("smoke"))
+    main(["prefix", resolved, *dict.fromkeys(run.prefix.id for run in at_hand)])
+    main(["train", resolved, *killed[1]])
     plain, workflow = content(tmp_path), content(smoke)
-    same = [path for path in plain if path not in given and path.name not in TIMED]
-    assert {path: workflow.get(path) for path in same} == {path: plain[path] for path in same}
-    kinds = {path.suffix for path in same}
-    assert kinds == {".csv", ".pt", ".pdf", ".png"}
+    excepted = {*given, *(path for path in plain if path.name in (*TIMED, *OF_ALL))}
+    same = {path: digest for path, digest in plain.items() if path not in excepted}
+    assert {path: workflow.get(path) for path in same} == same
+    assert {path.suffix for path in same} == {".csv", ".json", ".npz", ".pdf", ".png", ".pt"}
 
 
 def test_smoke_leaves_the_figures_and_their_tables(smoke: Path) -> None:
