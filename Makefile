@@ -23,7 +23,7 @@ help: ## list the targets
 install: $(STAMP) ## install the locked packages into .venv
 
 smoke: $(STAMP) ## run the whole workflow at the smoke tier (CPU, minutes); CORES=N limits it
-	$(VENV)/bin/snakemake --cores $(CORES) all --config tier=smoke
+	$(VENV)/bin/snakemake --cores $(CORES) --show-failed-logs all --config tier=smoke
 
 test: lint ## lint, then run all tests
 	$(VENV)/bin/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder

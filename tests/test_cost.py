@@ -156,8 +156,9 @@ def test_what_is_like_no_finished_run_is_unknown_and_the_others_are_not(
     lacking = f"unknown: no finished run of transformer on mse with bulk steps under {rates}"
     assert {figure.figure for figure in found if lacking in lines[figure.figure]} == unknown
     hours = sum(figure.hours for figure in found if not figure.unknown)
-    without = f"{hours:9.2f} h, without the {len(unknown)} that are unknown"
-    assert without in lines["all"]
+    time = f"{hours:9.1f} h" if hours >= 1 else f"{60 * hours:9.1f} min"
+    assert f"{time}, without the {len(unknown)} that are unknown" in lines["all"]
+    assert int(lines["all"].split()[1]) == sum(figure.runs for figure in found)
 
 
 def test_without_any_finished_run_every_figure_is_unknown(config: Config, tmp_path: Path) -> None:

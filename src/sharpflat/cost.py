@@ -17,7 +17,7 @@ from torch import Tensor
 from sharpflat.config import Config
 from sharpflat.curvature import DominantSubspace, HessianOperator
 from sharpflat.optim import ProjectedOptimizer
-from sharpflat.plan import all_edges, all_prefixes, all_runs, figure_edges, figure_runs
+from sharpflat.plan import figure_edges, figure_runs
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.tasks.entries import DatasetEntry
 from sharpflat.tasks.losses import load_loss
@@ -139,11 +139,6 @@ def estimate(config: Config, rates: Path, *, device: torch.device) -> Iterator[F
                 times[key] = _time(settings, device)
             hours += repeats * _seconds(run, settings, times[key], known[kind], kind[2]) / 3600
         yield FigureCost(figure=figure.name, runs=added, hours=hours, unknown=tuple(unknown))
-
-
-def count_runs(config: Config) -> tuple[int, int]:
-    """Runs and prefixes of a tier; a search for the edge of stability counts as one run."""
-    return len(all_runs(config)) + len(all_edges(config)), len(all_prefixes(config))
 
 
 def _known_products(rates: Path) -> dict[Kind, dict[float, Products]]:

@@ -16,7 +16,9 @@ from sharpflat.cli import main
 from sharpflat.config import read_tier
 from sharpflat.plan import all_prefixes
 from sharpflat.records import RunRecord
+from sharpflat.tasks.errors import DataError
 from sharpflat.verification.committed import Committed, committed_results
+from sharpflat.verification.comparison import compare
 from sharpflat.verification.verify import verify
 
 ROOT = Path(__file__).parents[2]
@@ -171,6 +173,41 @@ def test_what_is_left_out_spends_nothing_and_the_next_is_drawn(committed: RunRec
     left_out = f"left out: what was trained on {other.dataset} of other bytes than {path} holds"
     assert all(found in (expected, [left_out, *expected]) for found in drawn)
     assert [left_out, *expected] in drawn
+
+
+def test_data_that_cannot_be_had_are_named_and_others_are_drawn(committed: RunRecord) -> None:
+    """As without a network; where nothing else is committed, the remedy is said."""
+    config = read_tier("smoke", ROOT)
+    mine = {"figures": {"dom_bulk": {"tasks": [TASK], "losses": [LOSS]}}}
+    own = committed_results(read_tier("smoke", ROOT, mine))
+    first, second = [found for found in all_prefixes(config) if found.task == "digits_cnn"][:2]
+    summary = own[committed.prefix].summary
+    lacking = Committed(folder=Path("nowhere"), summary=summary, code=summary["code"])
+
+    def data_of(name: str) -> Path:
+        if name == first.dataset:
+            raise DataError("cannot download it: give --mirror")
+        return layout.dataset(name)
+
+    def texts(found: dict, seed: int) -> list[str]:
+        verdicts = verify(config, found, seed=seed, minutes=1e-9, data_of=data_of)
+        return [verdict.text.partition(", when")[0] for verdict in verdicts]
+
+    said = f"left out: what was trained on {first.dataset}: cannot download it: give --mirror"
+    again = f"same: {committed.prefix.id}, steps 0 to 5 of 50"
+    drawn = [texts({first: lacking, second: lacking} | own, seed) for seed in range(6)]
+    assert all(found in ([again], [said, again]) for found in drawn) and [said, again] in drawn
+    with pytest.raises(ValueError, match="--mirror"):
+        texts({first: lacking}, 0)
+
+
+def test_the_alignments_average_goes_on_from_a_rounded_number() -> None:
+    """Oracle: the eighth digit of its start, which the committed run had unrounded."""
+    there = {5: {"step": "5", "alignment_ema": "0.25804207", "train_loss": "0.5"}}
+    here = {5: there[5] | {"alignment_ema": "0.25804208"}}
+    assert not compare(there, here).differences
+    for changed in ({"alignment_ema": "0.25804307"}, {"train_loss": "0.50000001"}):
+        assert compare(there, {5: here[5] | changed}).differences
 
 
 def test_elsewhere_a_band_is_kept_and_an_alteration_beyond_it_caught(

@@ -25,26 +25,33 @@ if TYPE_CHECKING:
 
 def estimate_cost(options: argparse.Namespace) -> None:
     """Estimate the hours of a tier on this machine."""
-    from sharpflat.cost import count_runs, estimate
+    from sharpflat.cost import estimate
+    from sharpflat.plan import all_edges, all_prefixes, all_runs
 
     config = tier_of(options)
     _restore(options.rates)
     device = prepare_torch(config)
-    runs, prefixes = count_runs(config)
+    prefixes, runs, edges = (len(every(config)) for every in (all_prefixes, all_runs, all_edges))
+    searches = f" and {edges} searches, whose trials count as runs" if edges else ""
     print(f"{config.tier} tier on {device.type}, {config.threads} threads a process:")
-    print(f"{prefixes} prefixes and {runs} runs, one process after the other")
-    total, left_out = 0.0, 0
+    print(f"{prefixes} prefixes, {runs} runs{searches}, one process after the other")
+    runs, total, left_out = 0, 0.0, 0
     for cost in estimate(config, options.rates, device=device):
-        hours = f"{cost.hours:9.2f} h"
+        runs += cost.runs
+        time = _duration(cost.hours)
         if cost.unknown:
             left_out += 1
             lacking = ", ".join(f"{model} on {loss} with {by}" for model, loss, by in cost.unknown)
-            hours = f"  unknown: no finished run of {lacking} steps under {options.rates}"
+            time = f"  unknown: no finished run of {lacking} steps under {options.rates}"
         else:
             total += cost.hours
-        print(f"  {cost.figure:26} {cost.runs:4} more runs {hours}", flush=True)
+        print(f"  {cost.figure:26} {cost.runs:4} more runs {time}", flush=True)
     without = f", without the {left_out} that are unknown: --rates takes a folder with such runs"
-    print(f"  {'all':26} {runs:4} runs      {total:9.2f} h{without if left_out else ''}")
+    print(f"  {'all':26} {runs:4} runs      {_duration(total)}{without if left_out else ''}")
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:9.1f} h" if hours >= 1 else f"{60 * hours:9.1f} min"
 
 
 def show_status(options: argparse.Namespace) -> None:

@@ -127,7 +127,7 @@ def branch_again(
     last = _last_in(seconds, rows, committed.summary)
     if last is None:
         what = "first trial" if is_edge else "solve at the switch"
-        return Verdict(text=f"left out: {record.id}, whose {what} was to exceed the time")
+        return Verdict(text=f"left out: {record.id}: no time is left for its {what}")
     length = {} if is_edge else {"steps": last - switch}
     with tempfile.TemporaryDirectory() as name:
         _, retrained, beside = _train(
@@ -156,7 +156,7 @@ def energy_again(
     energy = committed.energy
     assert energy is not None
     if energy["seconds"] / len(energy["steps"]) > seconds:
-        return Verdict(text=f"left out: the energy of {record.id}, which was to exceed the time")
+        return Verdict(text=f"left out: the energy of {record.id}: no time is left for it")
     # It may have been measured elsewhere than the prefix was trained, and by other code.
     of_energy = replace(committed, summary=energy, code=committed.energy_code)
     with tempfile.TemporaryDirectory() as name:

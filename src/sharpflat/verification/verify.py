@@ -12,6 +12,7 @@ from typing import Any
 from sharpflat.config import Config
 from sharpflat.records import PrefixRecord
 from sharpflat.tasks.data import load
+from sharpflat.tasks.errors import DataError
 from sharpflat.verification.committed import Committed, Record, stretches
 from sharpflat.verification.older_code import OlderCode
 from sharpflat.verification.stretches import (
@@ -38,6 +39,7 @@ def verify(
     kind of machine that the summary names the numbers must agree within rounding, elsewhere within
     a band. Threads and precision are those that the summary names. What was trained on other data
     than is here, as on a mirror's variant of it, tells nothing: it is left out, and another drawn.
+    Likewise where the data cannot be had, as without a network.
 
     Args:
         config: The tier's configuration.
@@ -65,11 +67,20 @@ def verify(
     begun: dict[PrefixRecord, bool] = {}  # whether the switch is reached
     fingerprints: dict[str, str] = {}
     left_out: set[str] = set()
+    lacking: set[str] = set()
     with tempfile.TemporaryDirectory() as scratch:
         for prefix, branch in chosen:
             if begun and left <= 0:
                 return
-            name, data, began = prefix.dataset, data_of(prefix.dataset), time.perf_counter()
+            name, began = prefix.dataset, time.perf_counter()
+            if name in lacking:
+                continue
+            try:
+                data = data_of(name)
+            except DataError as error:
+                lacking.add(name)
+                yield Verdict(text=f"left out: what was trained on {name}: {error}")
+                continue
             if name not in fingerprints:
                 fingerprints[name] = load(name, data).fingerprint
             drawn = [committed[record].summary for record in (prefix, branch) if record is not None]
