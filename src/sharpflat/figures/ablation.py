@@ -50,6 +50,8 @@ CLASSES: dict[str, dict[str, Any]] = {
 CLASS_LABELS = {"diverged": "share that diverged", "unstable": "share that was unstable"}
 #: Least limits of a panel of ratios to either side of 1, and room beyond its points.
 RATIO_SPAN, RATIO_ROOM = 1.005, 1.01
+#: Room for a marker beyond its point, as a share of the axis.
+MARKER_ROOM = 0.04
 #: Upper limit of the axes of shares, so that a full bar's edge is seen.
 FULL = 1.03
 
@@ -134,7 +136,8 @@ def _plot_ratios(axes: Axes, runs: pd.DataFrame, column: str) -> None:
     axes.axhline(1, **line_style("sgd"))
     finite = others.loc[np.isfinite(others[column]), column]
     low, high = finite.min(), finite.max()  # NaN without any, which min and max then pass over
-    axes.set_ylim(min(1 / RATIO_SPAN, low / RATIO_ROOM), max(RATIO_SPAN, high * RATIO_ROOM))
+    room = max(RATIO_ROOM, (max(high, 1) / min(low, 1)) ** MARKER_ROOM)
+    axes.set_ylim(min(1 / RATIO_SPAN, low / room), max(RATIO_SPAN, high * room))
     draw_infinite(axes, _diverged_as_infinite(runs, column), column)
     say_if_empty(axes, others[column], "SGD diverged, or is not\namong the methods")
     label_log_axis(axes, "y")

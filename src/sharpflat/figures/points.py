@@ -106,6 +106,7 @@ def say_if_empty(axes: Axes, values: pd.Series, words: str) -> None:
     """Say in words why a panel has nothing to show, where no value is finite."""
     if not np.isfinite(values).any():
         place: dict[str, Any] = {"ha": "center", "va": "center", "color": "0.35"}
+        place["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over a line at 1
         axes.text(0.5, 0.5, words, transform=axes.transAxes, fontsize="x-small", **place)
 
 
