@@ -72,7 +72,7 @@ def verify(
         for prefix, branch in chosen:
             if begun and left <= 0:
                 return
-            name, began = prefix.dataset, time.perf_counter()
+            name = prefix.dataset
             if name in lacking:
                 continue
             try:
@@ -81,6 +81,7 @@ def verify(
                 lacking.add(name)
                 yield Verdict(text=f"left out: what was trained on {name}: {error}")
                 continue
+            began = time.perf_counter()
             if name not in fingerprints:
                 fingerprints[name] = load(name, data).fingerprint
             drawn = [committed[record].summary for record in (prefix, branch) if record is not None]
