@@ -109,6 +109,15 @@ def test_final_losses_are_compared_with_sgd_seed_by_seed(table: pd.DataFrame) ->
     assert math.isnan(bulk.get_ydata()[1])
 
 
+def test_the_least_ratio_has_room_for_its_marker(table: pd.DataFrame) -> None:
+    """Oracle: half of a marker's height in points, of the panel's."""
+    final = _panels(table)[1]
+    least = min(_seeds(final, "bulk_sgd"))
+    height = final.get_window_extent().height * 72 / final.figure.dpi
+    place = final.transAxes.inverted().transform(final.transData.transform((1, least)))[1]
+    assert place * height > 3.6 / 2
+
+
 def test_a_diverged_run_is_a_cross_with_its_number_and_no_value(table: pd.DataFrame) -> None:
     _, final, steps, spikes, _ = _panels(table)
     bulk = METHOD_COLOURS["bulk_sgd"]

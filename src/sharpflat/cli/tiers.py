@@ -31,21 +31,22 @@ def estimate_cost(options: argparse.Namespace) -> None:
     config = tier_of(options)
     _restore(options.rates)
     device = prepare_torch(config)
-    prefixes, runs, edges = (len(every(config)) for every in (all_prefixes, all_runs, all_edges))
+    edges = len(all_edges(config))
     searches = f" and {edges} searches, whose trials count as runs" if edges else ""
+    planned = f"{len(all_prefixes(config))} prefixes, {len(all_runs(config))} runs{searches}"
     print(f"{config.tier} tier on {device.type}, {config.threads} threads a process:")
-    print(f"{prefixes} prefixes, {runs} runs{searches}, one process after the other")
+    print(f"{planned}, one process after the other")
     runs, total, left_out = 0, 0.0, 0
     for cost in estimate(config, options.rates, device=device):
         runs += cost.runs
-        time = _duration(cost.hours)
+        duration = _duration(cost.hours)
         if cost.unknown:
             left_out += 1
             lacking = ", ".join(f"{model} on {loss} with {by}" for model, loss, by in cost.unknown)
-            time = f"  unknown: no finished run of {lacking} steps under {options.rates}"
+            duration = f"  unknown: no finished run of {lacking} steps under {options.rates}"
         else:
             total += cost.hours
-        print(f"  {cost.figure:26} {cost.runs:4} more runs {time}", flush=True)
+        print(f"  {cost.figure:26} {cost.runs:4} more runs {duration}", flush=True)
     without = f", without the {left_out} that are unknown: --rates takes a folder with such runs"
     print(f"  {'all':26} {runs:4} runs      {_duration(total)}{without if left_out else ''}")
 

@@ -137,12 +137,17 @@ def read_rows(path: Path, *, by: str | None = "step") -> dict[int, dict[str, str
     }
 
 
-def compare(committed: Rows, retrained: Rows) -> Comparison:
+def compare(committed: Rows, retrained: Rows, *, continued: bool = False) -> Comparison:
     """Compare what was trained again with the committed records up to its last step.
 
     A record that only one of them has differs by infinity. Of the records that both have, the
     columns that both have are compared; products are left out where the committed record has no
     eigenspace, which the end of a shorter stretch adds.
+
+    Args:
+        committed: What is committed.
+        retrained: What came now.
+        continued: Whether it goes on from what is committed, see :data:`CONTINUED`.
     """
     last = max(retrained)
     numbers, differences = 0, []
@@ -159,7 +164,7 @@ def compare(committed: Rows, retrained: Rows) -> Comparison:
             numbers += 1
             if there[column] != here[column]:
                 size = _apart(column, there, here)
-                if column == "alignment_ema" and size <= CONTINUED:
+                if continued and column == "alignment_ema" and size <= CONTINUED:
                     continue
                 differences.append(
                     _difference(step, column, there[column], here[column], size=size)

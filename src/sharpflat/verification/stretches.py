@@ -140,7 +140,8 @@ def branch_again(
         )
     whole = last == sorted(rows)[: RECORDS_AFTER_SWITCH + 1][-1]
     what = f"{record.id}, {'trial 1' if is_edge else f'steps {switch} to {last}'}"
-    return _verdict(record, what, committed, compare(rows, retrained), beside, whole=whole)
+    comparison = compare(rows, retrained, continued=True)
+    return _verdict(record, what, committed, comparison, beside, whole=whole)
 
 
 def energy_again(
