@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ class ProjectedOptimizer(torch.optim.Optimizer):
         base_optimizers: The base optimizers, one or more.
 
     Raises:
+        TypeError: Something else than optimizers and a subspace.
         ValueError: The optimizers' parameters are not the operator's, two of them step the same
             one, there is none, or a weight is not finite.
 
@@ -70,11 +72,12 @@ class ProjectedOptimizer(torch.optim.Optimizer):
         bulk_weight: float,
     ) -> None:
         for name, weight in (("dom_weight", dom_weight), ("bulk_weight", bulk_weight)):
-            if not abs(weight) < float("inf"):
-                raise ValueError(f"{name} is {weight}; it must be a finite number")
-        if isinstance(base_optimizer, torch.optim.Optimizer):
+            if not isinstance(weight, Real) or not abs(weight) < float("inf"):
+                raise ValueError(f"{name} is {weight!r}; it must be a finite number")
+        if not isinstance(base_optimizer, Iterable):
             base_optimizer = (base_optimizer,)
         self.base_optimizers = tuple(base_optimizer)
+        _refuse_others(self.base_optimizers, subspace)
         self.subspace = subspace
         self.dom_weight = dom_weight
         self.bulk_weight = bulk_weight
@@ -114,7 +117,8 @@ class ProjectedOptimizer(torch.optim.Optimizer):
             The closure's loss, if there is a closure.
 
         Raises:
-            NonFiniteProductError: The parameters have diverged.
+            NonFiniteProductError: The parameters have diverged, such as by the step before: a
+                gradient that is not finite is applied, as the base optimizer does.
             ValueError: The optimizers' parameters are no longer the operator's.
         """
         if not self.projects:
@@ -249,3 +253,18 @@ class ProjectedOptimizer(torch.optim.Optimizer):
                 f"{len(stepped) - len(seen)} parameters are stepped by more than one base "
                 "optimizer: give each parameter to one of them"
             )
+
+
+def _refuse_others(bases: tuple[Any, ...], subspace: Any) -> None:
+    """At construction, in place of an attribute that they lack at the first step."""
+    if not all(hasattr(subspace, name) for name in ("operator", "update", "project")):
+        raise TypeError(
+            f"subspace is a {type(subspace).__name__}: give a DominantSubspace(operator, k), after "
+            "the base optimizer"
+        )
+    others = {type(base).__name__ for base in bases if not isinstance(base, torch.optim.Optimizer)}
+    if others:
+        raise TypeError(
+            f"base_optimizer is or holds a {', '.join(sorted(others))}: give an optimizer such as "
+            "torch.optim.SGD(model.parameters(), lr=0.01), or several"
+        )

@@ -129,3 +129,30 @@ def test_the_message_tells_its_numbers_apart():
     numbers = [w.rstrip(",;") for w in str(refused.value).split() if w[:2] in ("1.", "2.", "3.")]
     assert len(numbers) == 2
     assert numbers[0] != numbers[1]
+
+
+class Standardised(nn.Sequential):
+    """Statistics of the batch that a model computes itself, which for one sample are NaN."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self[0](x).tanh()
+        return self[1]((hidden - hidden.mean(dim=0)) / hidden.std(dim=0))
+
+
+@pytest.mark.filterwarnings("ignore:std")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batches", [False, True])
+def test_refuses_statistics_of_the_batch_that_one_sample_has_not(kind, batches):
+    """Oracle: in chunks of 10 its products are 40 % off those in one graph."""
+    x, y = torch.randn(50, 6), torch.arange(50) % 3
+    data = ([(x[:10], y[:10]), (x[10:], y[10:])],) if batches else (x, y)
+    message = "not a mean over samples: .* alone .*nan.*mix samples"
+    with pytest.raises(UnsupportedLossError, match=message):
+        kind(Standardised(nn.Linear(6, 5), nn.Linear(5, 3)), nn.CrossEntropyLoss(), *data)
+
+
+def test_names_mixing_where_a_loss_mixes():
+    """Oracle: a loss over outputs that are centred over the batch."""
+    loss = lambda outputs, targets: (outputs - outputs.mean(dim=0)).square().mean()  # noqa: E731
+    with pytest.raises(UnsupportedLossError, match=r"not a mean over samples: .*mix samples"):
+        HessianOperator(nn.Linear(3, 2), loss, torch.randn(40, 3), torch.zeros(40))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sharpflat.curvature.checks import refuse_unless_tensor
 from sharpflat.curvature.krylov import SymmetricOperator
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ def real_vectors(V: Tensor, dtype: torch.dtype) -> Tensor:
     """Vectors to multiply with, integers and truth values among them in a real dtype.
 
     Raises:
+        TypeError: They are no tensor.
         ValueError: They are complex.
     """
+    refuse_unless_tensor(V)
     if V.is_complex():
         raise ValueError(
             f"cannot multiply with {V.dtype}: multiply real and imaginary parts apart, as two "

@@ -31,6 +31,8 @@ from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.checks import (
     as_count,
     refuse_compiled,
+    refuse_unless_module,
+    refuse_unless_tensor,
     refuse_wrong_second_derivatives,
 )
 from sharpflat.curvature.differentiation import (
@@ -104,6 +106,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     parameters that the operator was built over: they were cast, moved, frozen or replaced.
 
     Raises:
+        TypeError: The model is no module.
         UnsupportedModelError: A layer depends on the rest of the batch or on chance, evaluating
             the model draws random numbers or writes to its parameters, buffers or inputs,
             ``torch.autocast`` rounds it, ``torch.compile`` made it, parameters are complex, or
@@ -129,6 +132,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         parameters: Chosen | None = None,
         process_group: ProcessGroup | None = None,
     ) -> None:
+        refuse_unless_module(model)
         self.model = model
         self.loss_fn = loss_fn
         if chunk_size is not None and as_count(chunk_size) < 1:
@@ -248,6 +252,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             Shape ``(P,)``, in the dtype of ``v``, or in the parameters' if that is no real number's
             (integers, such as random signs, would lose what the product has behind the point).
         """
+        refuse_unless_tensor(v)
         return self.matmat(v[:, None])[:, 0]
 
     def matmat(self, V: Tensor) -> Tensor:
@@ -261,9 +266,11 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             point.
 
         Raises:
+            TypeError: ``V`` is no tensor.
             ValueError: ``V`` does not have ``P`` rows, or is complex.
             ModelChangedError: The parameters are not those that the operator was built over.
         """
+        refuse_unless_tensor(V)
         if V.ndim != 2 or V.shape[0] != self.shape[1]:
             raise ValueError(f"cannot multiply {self.shape} with {tuple(V.shape)}")
         V = real_vectors(V, self.dtype)
@@ -326,6 +333,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         return (*self.model.parameters(), *self.model.buffers())
 
     def __matmul__(self, other: Tensor) -> Tensor:
+        refuse_unless_tensor(other)
         return self.matvec(other) if other.ndim == 1 else self.matmat(other)
 
     def _snapshot(self) -> Snapshot:

@@ -159,8 +159,9 @@ def data_of(inputs: Nested, targets: Nested, bound: BoundModel) -> Samples | Bat
     if targets is None:
         if isinstance(inputs, Tensor | Mapping) or not isinstance(inputs, Iterable):
             raise ValueError(
-                f"inputs is a {type(inputs).__name__} and targets are missing: give both, or "
-                "batches, an iterable of pairs (inputs, targets)"
+                f"inputs is a {type(inputs).__name__} and targets are missing: give both, the "
+                "inputs again where a loss needs no targets, or batches, an iterable of pairs "
+                "(inputs, targets)"
             )
         return Batches(inputs, bound.device, bound.casts)
     inputs = (inputs,) if isinstance(inputs, Tensor) else inputs

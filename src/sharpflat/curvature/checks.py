@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +30,53 @@ class UnsupportedLossError(ValueError):
 
 def as_count(value: object) -> int:
     """An integer of any library as Python's own; 0, which counts nothing, for what is none."""
+    if isinstance(value, bool):
+        return 0
     try:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         return 0
+
+
+def refuse_unless_operator(given: Any) -> None:
+    """Raise unless something multiplies, as an operator does.
+
+    Raises:
+        TypeError: With the remedy.
+    """
+    if not all(hasattr(given, name) for name in ("shape", "dtype", "device", "matmat")):
+        raise TypeError(
+            f"the operator is a {type(given).__name__}: give a curvature operator, such as "
+            "HessianOperator(model, loss_fn, inputs, targets), or MatrixOperator(tensor)"
+        )
+
+
+def refuse_unless_module(given: Any) -> None:
+    """Raise unless a model is a module, and no class or function.
+
+    Raises:
+        TypeError: With the remedy.
+    """
+    if not isinstance(given, nn.Module):
+        name = getattr(given, "__name__", type(given).__name__)
+        raise TypeError(
+            f"the model is {name}: give an instance of a torch.nn.Module, in whose parameters the "
+            "loss is differentiated"
+        )
+
+
+def refuse_unless_tensor(given: Any) -> None:
+    """Raise unless what is multiplied or projected is a tensor.
+
+    Raises:
+        TypeError: With the remedy.
+    """
+    if not isinstance(given, Tensor):
+        raise TypeError(
+            f"the vector is a {type(given).__name__}: give a tensor of shape (P,), such as "
+            "torch.from_numpy(array) or the gradients end to end, torch.cat([g.flatten() for g in "
+            "gradients]); to_scipy(operator) multiplies NumPy's arrays"
+        )
 
 
 def refuse_batch_dependent_layers(model: nn.Module) -> None:

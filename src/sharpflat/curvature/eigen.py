@@ -11,14 +11,14 @@ space that it has reached.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from sharpflat.curvature.algebra import combination
-from sharpflat.curvature.checks import as_count
+from sharpflat.curvature.checks import as_count, refuse_unless_operator
 from sharpflat.curvature.krylov import KrylovBasis, SymmetricOperator
 
 #: Which eigenvalues lead.
@@ -59,13 +59,15 @@ class EigenResult:
             order: the norm of the residuals, each over its gap to ``next_eigenvalue``.
         converged: Whether ``error_estimate`` is at most the tolerance, or the residuals are at
             rounding level, and a search found no eigenvalue missing; it overlooks a hidden one
-            with a chance of 0.08 %. Never for products in half precision, whose rounding hides
-            what both would have to show.
+            with a chance of 0.08 %. Where ``λ_k = λ_{k+1}`` pairs converge by their residuals, and
+            ``error_estimate``, then about 1 or more, says that they span one of many such spaces.
+            Never for products in half precision, whose rounding hides what both would have to
+            show.
         num_matvecs: Products used.
     """
 
     eigenvalues: Tensor
-    eigenvectors: Tensor
+    eigenvectors: Tensor = field(repr=False)
     residuals: Tensor
     next_eigenvalue: float
     errors: Tensor
@@ -108,6 +110,7 @@ def top_eigenpairs(
         The pairs; ``converged`` is False if the limit came first.
 
     Raises:
+        TypeError: What is given is no operator.
         ValueError: k, which, tol, initial or max_matvecs outside what is allowed, or an operator
             that is not symmetric.
         NonFiniteProductError: A product is not finite.
@@ -124,6 +127,7 @@ def top_eigenpairs(
     """
     if which not in get_args(Which):
         raise ValueError(f"which is {which!r}; allowed are {', '.join(get_args(Which))}")
+    refuse_unless_operator(operator)
     num_parameters = operator.shape[0]
     _check(k, tol, initial, max_matvecs, num_parameters)
     k = as_count(k)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from functools import partial
@@ -151,6 +152,12 @@ class MeanProbe:
             float(loss(part)) * share for part, share in zip((first, second), shares, strict=True)
         ]
         mean, found = sum(parts), float(whole)
+        if math.isfinite(found) and not math.isfinite(mean):
+            raise UnsupportedLossError(
+                f"the loss is not a mean over samples: {size} samples together give "
+                f"{found:.6g}, {len(first)} and {len(second)} of them alone {parts[0]:.6g} and "
+                f"{parts[1]:.6g}; {_MIXING}"
+            )
         if abs(mean - found) > tolerance * sum(map(abs, parts)):
             one, other = _told_apart(found, mean)
             if self.loss.sums:
@@ -258,10 +265,14 @@ _WITHOUT_CHANCE = (
     "remove the randomness from the model or the loss, such as stochastic depth or "
     "functional.dropout without training=self.training"
 )
+_MIXING = (
+    "let neither the model nor the loss mix samples, as statistics of a batch do that they compute "
+    "themselves"
+)
 _REMEDY = (
-    "use reduction='mean' without class weights or padding, divide the sum over samples by their "
-    "number, or let loss_fn return the pair (sum, count), such as the sum over tokens that are not "
-    "padding and their number"
+    f"{_MIXING}; use reduction='mean' without class weights or padding, divide the sum over "
+    "samples by their number, or let loss_fn return the pair (sum, count), such as the sum over "
+    "tokens that are not padding and their number"
 )
 
 

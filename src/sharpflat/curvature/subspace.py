@@ -8,7 +8,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sharpflat.curvature.checks import as_count, refuse_autocast
+from sharpflat.curvature.checks import (
+    as_count,
+    refuse_autocast,
+    refuse_unless_operator,
+    refuse_unless_tensor,
+)
 from sharpflat.curvature.eigen import EigenResult
 from sharpflat.curvature.krylov import SymmetricOperator
 from sharpflat.curvature.snapshot import Snapshot
@@ -45,6 +50,7 @@ class DominantSubspace(EigenspaceTracker):
             policy: ``None``, all of them; ``"auto"``, as many as full checks find to pay, or all.
 
     Raises:
+        TypeError: What is given is no operator.
         ValueError: k, tol, refresh or samples outside what is allowed, or parameters in float32
             and float64 together.
 
@@ -62,6 +68,7 @@ class DominantSubspace(EigenspaceTracker):
         seed: int = 0,
         samples: Samples = None,
     ) -> None:
+        refuse_unless_operator(operator)
         if not 1 <= as_count(k) <= operator.shape[0]:
             raise ValueError(
                 f"k is {k!r}; the operator of size {operator.shape[0]} allows integers, 1 to that"
@@ -119,8 +126,10 @@ class DominantSubspace(EigenspaceTracker):
         """The part ``P_k v`` of a vector ``(P,)``, or of each column of ``(P, m)``, in their dtype.
 
         Raises:
+            TypeError: It is no tensor.
             ValueError: It has another length, or is not floating point.
         """
+        refuse_unless_tensor(v)
         refuse_autocast(v.device)
         self._refuse_unlike(v, "(P,) or (P, m)", dimensions=(1, 2))
         basis = self.basis
@@ -130,8 +139,10 @@ class DominantSubspace(EigenspaceTracker):
         """``χ_k(v) = ‖P_k v‖ / ‖v‖``, 0 for the zero vector, NaN for one that is not finite.
 
         Raises:
+            TypeError: The vector is no tensor.
             ValueError: The shape is not ``(P,)``, or the vector is not floating point.
         """
+        refuse_unless_tensor(v)
         refuse_autocast(v.device)
         self._refuse_unlike(v, "(P,)", dimensions=(1,))
         v = v.to(self.basis.dtype)
