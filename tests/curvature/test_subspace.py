@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,7 @@ CLOSED_GAP = OUTLIERS.clone()
 CLOSED_GAP[4] = CLOSED_GAP[5] = 5.0
 
 
+@pytest.mark.filterwarnings("ignore:the Dominant subspace is known")
 def test_closed_gap_is_neither_costly_nor_hidden(sine):
     """Oracle: λ_k = λ_{k+1} leaves the subspace undetermined, which no number of products cures."""
     subspace = DominantSubspace(RotatingMatrix(CLOSED_GAP), K)
@@ -489,3 +491,16 @@ def test_another_operator_or_tolerance_is_taken():
     copied.refresh()
     assert torch.allclose(copied.eigenvalues, 2 * subspace.eigenvalues, rtol=1e-2)
     assert subspace.num_matvecs == before < copied.num_matvecs
+
+
+def test_warns_where_no_k_vectors_are_the_eigenspace():
+    """Oracle: squared error over a linear layer has triple eigenvalues, so that k = 2 cuts one."""
+    model, x = nn.Linear(6, 3, dtype=torch.float64), torch.randn(20, 6, dtype=torch.float64)
+    hessian = HessianOperator(model, nn.MSELoss(), x, x[:, :3])
+    with pytest.warns(UserWarning, match=r"subspace is known to 1\.4 alone.*Choose a k"):
+        subspace = DominantSubspace(hessian, 2)
+        subspace.update()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        subspace.refresh()  # said once
+        assert DominantSubspace(hessian, 3).error_estimate < 0.05

@@ -130,6 +130,7 @@ def _products_of_ten_steps(record: PrefixRecord, digits: Path) -> int:
     return subspace.num_matvecs - before
 
 
+@pytest.mark.filterwarnings("ignore:the Dominant subspace is known")
 @pytest.mark.parametrize(("factor", "step"), [(1.5, 1), (4.0, 3), (20.0, 6), (1e6, None)])
 def test_a_run_diverges_where_its_loss_passes_the_records_factor(
     prefix_record: PrefixRecord, digits: Path, tmp_path: Path, factor: float, step: int | None

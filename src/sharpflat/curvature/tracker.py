@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from typing import Any, Literal
 
 from torch import Tensor
@@ -120,6 +121,7 @@ class EigenspaceTracker:
         self._check_interval = FIRST_CHECK
         self._last_search = 0
         self._search_interval = 1
+        self._has_warned = False
 
     def _track(self, theta: Tensor, *, changed: bool) -> None:
         """Bring the vectors up to date at other parameters, or at a matrix that changed there.
@@ -345,9 +347,22 @@ class EigenspaceTracker:
     def _checked_all(self, check: Check) -> EigenResult:
         self.num_matvecs += check.found.num_matvecs
         self._next_eigenvalue = check.found.next_eigenvalue
+        if check.found.error_estimate > self.tol and not self._has_warned:
+            self._warn_of(check.found)
         if self._sampling is not None:
             self._sampling.checked(check.vectors.block, check.images())
         return check.found
+
+    def _warn_of(self, found: EigenResult) -> None:
+        self._has_warned = True
+        last, following = float(found.eigenvalues[-1]), found.next_eigenvalue
+        warnings.warn(
+            f"the Dominant subspace is known to {found.error_estimate:.2g} alone, where tol is "
+            f"{self.tol:g}: λ_k = {last:.6g} and λ_(k+1) = {following:.6g} are hardly told apart. "
+            "Choose a k below which the spectrum has a gap, or read error_estimate at every step: "
+            "this is said once",
+            stacklevel=2,
+        )
 
     def _learn(
         self,
