@@ -1,6 +1,7 @@
 """The cases of the operator tests, their dense oracles, and matrices of given eigenvalues."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.functional import hessian, jacobian
 from torch.func import functional_call
+from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parameters_to_vector
 
 from sharpflat.curvature import MatrixOperator
@@ -15,6 +17,22 @@ from sharpflat.tasks.losses import Loss, cross_entropy, mse
 
 NUM_SAMPLES = 7  # chunks of 3 are ragged
 NUM_CLASSES = 3
+
+
+@contextmanager
+def evaluated(model: nn.Module) -> Iterator[list[int]]:
+    """Numbers of samples that a model is evaluated on, without a hook of its own to be seen."""
+    sizes: list[int] = []
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+        if layer is model:
+            sizes.append(len(outputs))
+
+    hook = register_module_forward_hook(count)
+    try:
+        yield sizes
+    finally:
+        hook.remove()
 
 
 class MaskedAttention(nn.Module):

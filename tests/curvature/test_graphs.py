@@ -12,6 +12,8 @@ from sharpflat.curvature import (
 )
 from sharpflat.tasks.losses import cross_entropy
 
+from .conftest import evaluated
+
 KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 SAMPLES, WIDTH = 600, 32
@@ -29,11 +31,9 @@ def data() -> tuple[Tensor, Tensor]:
 
 def evaluations(operator: CurvatureOperator, products: int = 1) -> list[int]:
     """Numbers of samples that the model was evaluated on for some products."""
-    sizes: list[int] = []
-    hook = operator.model.register_forward_hook(lambda *call: sizes.append(len(call[2])))
-    for _ in range(products):
-        operator @ torch.ones(operator.shape[0], dtype=torch.float64)
-    hook.remove()
+    with evaluated(operator.model) as sizes:
+        for _ in range(products):
+            operator @ torch.ones(operator.shape[0], dtype=torch.float64)
     return sizes
 
 
@@ -109,9 +109,8 @@ def test_default_chunks():
     def sizes(width: int) -> list[int]:
         model = nn.Sequential(nn.Linear(2, width), nn.Tanh(), nn.Linear(width, 3))
         operator = HessianOperator(model, cross_entropy, x, y, memory_limit=0)
-        found: list[int] = []
-        model.register_forward_hook(lambda *call: found.append(len(call[2])))
-        operator @ torch.ones(operator.shape[0])
+        with evaluated(model) as found:
+            operator @ torch.ones(operator.shape[0])
         return found
 
     assert sizes(16) == [2_000]

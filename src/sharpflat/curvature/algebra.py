@@ -7,6 +7,7 @@ again, and reads its parts at each product, so that it moves with their paramete
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,10 +103,17 @@ def combination(*terms: tuple[float, SymmetricOperator], shift: float = 0.0) -> 
         shift: ``s``.
 
     Raises:
+        TypeError: A factor is no single number.
         ValueError: No term, or operators that differ in shape, dtype or device.
     """
     if not terms:
         raise ValueError("a combination needs at least one operator")
+    for factor in (shift, *(factor for factor, _ in terms)):
+        if not (isinstance(factor, Real) or (isinstance(factor, Tensor) and factor.ndim == 0)):
+            raise TypeError(
+                f"a factor is a {type(factor).__name__}; it must be a single number: with a vector "
+                "on both sides, take PreconditionedOperator"
+            )
     return LinearCombination(terms, shift)
 
 

@@ -51,6 +51,7 @@ from sharpflat.curvature.sample_choice import SampleChoice
 from sharpflat.curvature.samples import Chunk, Samples
 from sharpflat.curvature.selection import Chosen
 from sharpflat.curvature.snapshot import Snapshot
+from sharpflat.curvature.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -229,18 +230,12 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         theta = self._flatten(tuple(p.detach() for p in self.parameters))
         return theta.to(torch.promote_types(theta.dtype, torch.float32))
 
-    def surroundings(self) -> tuple[Snapshot, Snapshot] | None:
+    def surroundings(self) -> Surroundings | None:
         """What makes the matrix beside θ: the data, and the rest of model and loss.
 
         ``None`` where other processes have data of their own, and may not see what changed here.
         """
-        if self._processes.are_several:
-            return None
-        differentiated = set(map(id, self.parameters))
-        others = [p for p in self.model.parameters() if id(p) not in differentiated]
-        rest = (*others, *self._bound.buffers(), *self._recorder.loss_tensors)
-        layers = (*self._bound.layers(), *self._recorder.loss_layers)
-        return Snapshot((), (), self._data.tensors, ()), Snapshot((), (), rest, layers)
+        return None if self._processes.are_several else self._recorder.surroundings(self._data)
 
     def matvec(self, v: Tensor) -> Tensor:
         """Multiply with one vector.
@@ -278,8 +273,9 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             # One vector's entries lie side by side in a row: splitting it copies nothing.
             rows = V.to(dtype=self.dtype).T.contiguous()
             result, count = torch.zeros_like(rows), 0.0
-            with self._evaluation(rows):
-                for chunk in self._graphs.chunks(self._snapshot(), self._recorded):
+            with self._evaluation(rows) as surroundings:
+                now = (self._snapshot(), surroundings)
+                for chunk in self._graphs.chunks(now, self._recorded):
                     for row, total in zip(rows, result, strict=True):
                         total.add_(self._flatten(chunk.product(self._unflatten(row))))
                     if not chunk.is_finite:  # whatever its derivatives are
@@ -309,14 +305,13 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         return float(self._mean(loss, count)), self._mean(total, count)
 
     @contextmanager
-    def _evaluation(self, *vectors: Tensor) -> Iterator[None]:
-        """The model as it was bound, in every process or in none."""
+    def _evaluation(self, *vectors: Tensor) -> Iterator[Surroundings]:
+        """The model as it was bound, in every process or in none, and what surrounds θ."""
         kinds = (type(self).__name__, f"a pair: {self.loss.sums}")
         with self._processes.in_step(kinds=kinds, state=self._state(), vectors=vectors):
             self._bound.refuse_if_changed()
             with self._bound.evaluation():
-                self._recorder.look_again()
-                yield
+                yield self._recorder.look_again(self._data)
 
     def _mean(self, own: Tensor, count: float) -> Tensor:
         """Over all samples, from a mean over this process's own, or a sum over their number."""
@@ -337,10 +332,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         return self.matvec(other) if other.ndim == 1 else self.matmat(other)
 
     def _snapshot(self) -> Snapshot:
-        every = tuple(self.model.parameters())  # those outside the block shape it too
-        rest = (*self._bound.buffers(), *self._recorder.loss_tensors)
-        layers = (*self._bound.layers(), *self._recorder.loss_layers)
-        return Snapshot(every, rest, self._data.tensors, layers)
+        # Parameters outside the block shape it too.
+        return Snapshot(whole=(*self.model.parameters(), *self.model.buffers()))
 
     def _recorded(self, chunk: Chunk) -> RecordedChunk:
         return self._recorder(chunk, self._record, self._weights)

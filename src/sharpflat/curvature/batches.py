@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DistributedSampler, Subset, TensorDataset
 
 from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.fingerprint import Fingerprint
-from sharpflat.curvature.nested import Nested, map_tensors
+from sharpflat.curvature.nested import Nested, map_tensors, tensors_in
 from sharpflat.curvature.samples import Chunk, Samples
 
 
@@ -79,8 +79,13 @@ class Batches:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """None that is held between passes."""
-        return ()
+        """Those that are known to be read from: of a list of batches, or of a ``TensorDataset``."""
+        if type(self.batches) in (list, tuple):  # of which a pass costs nothing
+            return tuple(part for pair in self.batches for part in tensors_in(_pair(pair)))
+        data = getattr(self.batches, "dataset", None)
+        while isinstance(data, Subset):
+            data = data.dataset
+        return tuple(data.tensors) if isinstance(data, TensorDataset) else ()
 
     def moved(self, old: BoundModel, new: BoundModel) -> Batches:
         """For a model that was moved or cast: tensors of its old precision get the new."""

@@ -106,10 +106,6 @@ class BoundModel:
             if p.requires_grad and (selected is None or id(p) in selected)
         ]
 
-    def layers(self) -> tuple[nn.Module, ...]:
-        """The model and all its submodules, as they are now."""
-        return tuple(self.model.modules())
-
     def buffers(self) -> tuple[Tensor, ...]:
         """The model's buffers, as they are now."""
         return tuple(self.model.buffers())

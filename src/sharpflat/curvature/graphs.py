@@ -14,6 +14,7 @@ from sharpflat.curvature.differentiation import Tensors
 from sharpflat.curvature.nested import tensors_in
 from sharpflat.curvature.samples import Chunk, Samples
 from sharpflat.curvature.snapshot import Snapshot, Watch
+from sharpflat.curvature.surroundings import Surroundings
 
 #: Bytes of a graph, by the kind of device, that a chunk is made for where its size is not given.
 #: On one CPU core a product with a CNN over 2,500 images of 32×32 took the same time in chunks of
@@ -84,15 +85,14 @@ class RecordedGraphs:
             self._num_kept = count if count == 1 or fit >= count else max(0, fit - 1)
         self._kept: list[RecordedChunk] = []
         self._kept_all = False
-        self._recorded_at: Snapshot | None = None
+        self._recorded_at: tuple[Snapshot, Surroundings] | None = None
         self._watch = Watch(())
 
     def chunks(
-        self, now: Snapshot, record: Callable[[Chunk], RecordedChunk]
+        self, now: tuple[Snapshot, Surroundings], record: Callable[[Chunk], RecordedChunk]
     ) -> Iterator[RecordedChunk]:
-        """What each chunk gives, right at ``now``."""
-        before = self._recorded_at
-        if before is None or not before.matches(now) or not self._watch.holds():
+        """What each chunk gives, right at ``now``: the model's tensors, and what surrounds them."""
+        if not self._hold_at(*now):
             # Freed before new ones are built.
             self._kept, self._kept_all, self._watch = [], False, Watch(())
             self._recorded_at = now
@@ -113,3 +113,9 @@ class RecordedGraphs:
         # Only now: a pass over batches that brought other samples has raised.
         self._kept, self._kept_all = kept, len(kept) == count
         self._watch = Watch(read)
+
+    def _hold_at(self, tensors: Snapshot, surroundings: Surroundings) -> bool:
+        if self._recorded_at is None or not self._watch.holds():
+            return False
+        before, around = self._recorded_at
+        return before.matches(tensors) and not around.changes(surroundings, moved=False)

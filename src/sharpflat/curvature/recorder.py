@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sharpflat.curvature.batches import Batches
 from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.differentiation import Loss, LossFunction, Tensors
 from sharpflat.curvature.graphs import Product, RecordedChunk
+from sharpflat.curvature.held import Held, held_by_layers, held_by_loss
 from sharpflat.curvature.mean_probe import MeanProbe
 from sharpflat.curvature.memory import bytes_per_sample
 from sharpflat.curvature.nested import Nested
 from sharpflat.curvature.samples import Chunk, Samples, refuse_unless_samples_lead
-from sharpflat.curvature.snapshot import Snapshot
+from sharpflat.curvature.snapshot import same_leaves
+from sharpflat.curvature.surroundings import Surroundings
 
 #: Records the graph of outputs and targets, scaled, and returns its product.
 Record = Callable[[Nested, Nested, float | Tensor], Product]
@@ -40,36 +42,62 @@ class Recorder:
     def __init__(self, bound: BoundModel, loss_fn: LossFunction, data: Samples | Batches) -> None:
         self._bound, self._data, self._loss_fn = bound, data, loss_fn
         self._first = data.first if isinstance(data, Batches) else data
-        self._loss_state = self._state_of_loss()
+        self._written: frozenset[str] = frozenset()
         with torch.inference_mode(False), bound.evaluation():
+            before = self._held()
             self._look()
+            after = self._held()
+        # What evaluating writes itself, as a count of calls or a list of losses, decides nothing:
+        # two evaluations were found equal.
+        self._written = frozenset(
+            name
+            for name in before.keys() | after.keys()
+            if not same_leaves(before.get(name), after.get(name))
+        )
         self.loss: Loss = self._probe.loss
+        self._looked_at = self.surroundings(data)
 
-    def look_again(self) -> None:
-        """Probe a loss that was changed since, or whose value was not finite then."""
-        now = self._state_of_loss()
-        if self._probe.is_void or not now.matches(self._loss_state):
+    def look_again(self, data: Samples | Batches) -> Surroundings:
+        """Probe again where the data, the loss or the rest of the model changed since.
+
+        Or where the loss was not finite then.
+
+        Returns:
+            What surrounds the parameters now.
+        """
+        now = self.surroundings(data)
+        if self._probe.is_void or self._looked_at.changes(now, moved=True):
             self._look()
-            self._loss_state = now
+            self._looked_at = now
+        return now
+
+    def surroundings(self, data: Samples | Batches) -> Surroundings:
+        """What makes the matrix beside θ, now.
+
+        Args:
+            data: The samples that the operator averages over, or some of them.
+        """
+        return Surroundings(self._bound, data.tensors, self._held())
+
+    @property
+    def tells_samples_apart(self) -> bool:
+        """Whether outputs have samples along dimension 0, as far as can be seen.
+
+        It cannot of a single sample, nor where the loss is not finite.
+        """
+        probe = self._probe
+        return probe.tells_samples_apart or probe.is_void or len(self._first) == 1
+
+    def _held(self) -> Held:
+        model = self._bound.model
+        own = {id(part) for part in (*model.parameters(), *model.buffers(), *model.modules())}
+        held = held_by_layers(model, "model", own) | held_by_loss(self._loss_fn, own)
+        return {name: leaves for name, leaves in held.items() if name not in self._written}
 
     def _look(self) -> None:
         with self._bound.recording():
             self._probe = MeanProbe(self._first, self._bound, self._loss_fn)
         self._probed: set[tuple[int, int]] = set()
-
-    @property
-    def loss_layers(self) -> tuple[nn.Module, ...]:
-        """The modules of a loss that is one."""
-        return tuple(self._loss_fn.modules()) if isinstance(self._loss_fn, nn.Module) else ()
-
-    @property
-    def loss_tensors(self) -> tuple[Tensor, ...]:
-        """Their parameters and buffers."""
-        loss = self._loss_fn
-        return (*loss.parameters(), *loss.buffers()) if isinstance(loss, nn.Module) else ()
-
-    def _state_of_loss(self) -> Snapshot:
-        return Snapshot((), self.loss_tensors, (), self.loss_layers)
 
     def bytes_each(self, record: Record) -> int:
         """Bytes that a graph holds a sample."""

@@ -14,6 +14,7 @@ from sharpflat.curvature.checks import UnsupportedLossError
 from sharpflat.curvature.differentiation import Loss
 from sharpflat.curvature.output_curvature import sample_sizes
 from sharpflat.curvature.processes import Processes
+from sharpflat.curvature.recorder import Recorder
 from sharpflat.curvature.samples import Samples
 
 
@@ -26,6 +27,7 @@ class SampleChoice:
     _bound: BoundModel
     _data: Samples | Batches
     _processes: Processes
+    _recorder: Recorder
     _weights: Tensor | None
 
     def _set_data(self, data: Samples | Batches) -> None:
@@ -52,9 +54,9 @@ class SampleChoice:
         Raises:
             ValueError: The shapes differ or are empty, an index is out of range, a weight is
                 not finite, or the data are batches.
-            UnsupportedLossError: The loss gives pairs ``(sum, count)``. At the first product: it
-                depends on the parameters other than through the outputs, or the outputs do not
-                have samples along dimension 0.
+            UnsupportedLossError: The loss gives pairs ``(sum, count)``, or the outputs do not have
+                samples along dimension 0. At the first product: it depends on the parameters other
+                than through the outputs.
 
         Example:
             >>> import torch
@@ -103,7 +105,8 @@ class SampleChoice:
     def can_be_sampled(self) -> bool:
         """Whether :meth:`sampled` and :meth:`sample_sizes` can tell samples apart by number."""
         alone = not self._processes.are_several
-        return alone and isinstance(self._data, Samples) and not self.loss.sums
+        told_apart = self._recorder.tells_samples_apart and not self.loss.sums
+        return alone and isinstance(self._data, Samples) and told_apart
 
     @property
     def _samples(self) -> Samples:
@@ -121,5 +124,10 @@ class SampleChoice:
             raise UnsupportedLossError(
                 "a loss that gives pairs (sum, count) is no mean over samples, of which sampled "
                 "tracking could weigh some: let loss_fn return a mean, or track without samples"
+            )
+        if not self._recorder.tells_samples_apart:
+            raise UnsupportedLossError(
+                "the outputs do not have samples along dimension 0, by which sampled tracking "
+                "weighs them: let forward() return them so, or track without samples"
             )
         return self._data

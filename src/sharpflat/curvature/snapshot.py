@@ -2,58 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from types import MethodType
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Values of every input and target that are compared before a product, evenly spread: beside
 #: autograd's version counter, which misses writes through NumPy or ``.data``. Reading all of
 #: 5,000 MNIST images takes a tenth of a product with a small network, these some microseconds.
 WATCHED_VALUES = 4096
 
+#: What is held that is compared by value; the rest, as functions, is the same or another.
+BY_VALUE = (int, float, complex, str, bytes, np.generic, torch.device, tuple, set, MethodType)
+
+
+class Constant:
+    """A tensor by sampled values, and by version where they are not all of it.
+
+    A tensor that was made anew with the same values is the same constant.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._values = _spread(tensor)
+        # An id is given again to another tensor once this one is gone; its version then tells.
+        self._identity = (id(tensor), version(tensor))
+        self._is_whole = self._values.numel() == tensor.numel()
+
+    def matches(self, other: Constant) -> bool:
+        """Whether nothing wrote to it since."""
+        written = self._identity[0] == other._identity[0] and self._identity != other._identity
+        return (self._is_whole or not written) and equal(self._values, other._values)
+
 
 class Snapshot:
-    """Parameters and buffers by value, data by version and sampled values, layers by identity.
-
-    Of layers also what they hold besides: numbers, texts, functions and constant tensors that
-    ``forward`` may read, and forward hooks.
+    """What was there when it was taken.
 
     Args:
-        parameters: All of the model, also those that are not differentiated.
-        buffers: Of the model.
-        data: Inputs and targets.
-        layers: The model's submodules, and those of the loss.
+        whole: Tensors by value. Parameters are, since ``parameter.data`` can be written without
+            moving the version counter, and by version, since autograd refuses a graph whose
+            parameters were written to, even with equal values. A copy of θ costs nothing beside a
+            product.
+        sampled: Tensors by version and sampled values.
+        held: What else evaluating reads, of :mod:`sharpflat.curvature.held`.
     """
 
     def __init__(
         self,
-        parameters: Sequence[Tensor],
-        buffers: Sequence[Tensor],
-        data: Sequence[Tensor],
-        layers: tuple[nn.Module, ...],
+        *,
+        whole: Sequence[Tensor] = (),
+        sampled: Mapping[str, Tensor] | None = None,
+        held: Mapping[str, list[Any]] | None = None,
     ) -> None:
-        # Parameters by value, since `parameter.data` can be written without moving the version
-        # counter, and by version, since autograd refuses a graph whose parameters were written
-        # to, even with equal values. A copy of θ costs nothing beside a product.
-        attributes = [value for layer in layers for value in _attributes(layer)]
-        constants = [value for value in attributes if isinstance(value, Tensor)]
-        tensors = (*parameters, *buffers, *data)
-        self._identities = [(id(t), version(t)) for t in tensors]
-        self._layers = layers
-        self._settings = [value for value in attributes if not isinstance(value, Tensor)]
-        spread = map(_spread, (*data, *constants))  # forward() may make constants anew
-        self._values = [*_flat_by_kind((*parameters, *buffers)), *spread]
+        self._identities = [(id(t), version(t)) for t in whole]
+        self._values = _flat_by_kind(whole)
+        self._named: dict[str, Any] = {
+            name: (id(tensor), version(tensor), _spread(tensor))
+            for name, tensor in (sampled or {}).items()
+        }
+        self._held = held or {}
 
     def matches(self, other: Snapshot) -> bool:
         """Whether a graph recorded at one is right at the other."""
         return (
             self._identities == other._identities
-            and self._layers == other._layers
-            and self._settings == other._settings
             and all(map(equal, self._values, other._values))
+            and not self.changes(other)
         )
+
+    def changes(self, other: Snapshot) -> list[str]:
+        """Names of what differs, of the sampled tensors and of what else is held."""
+        changed = [
+            name
+            for name in self._named.keys() | other._named.keys()
+            if not _same_tensor(self._named.get(name), other._named.get(name))
+        ]
+        changed += [
+            name
+            for name in self._held.keys() | other._held.keys()
+            if not same_leaves(self._held.get(name), other._held.get(name))
+        ]
+        return sorted(changed)
 
 
 class Watch:
@@ -82,27 +116,29 @@ def equal(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one, other) or bool(((one == other) | (one != one) & (other != other)).all())
 
 
-#: What every module holds of its own; hooks before and after ``forward`` are read by name.
-_OWN = frozenset(vars(nn.Module()))
+def same_leaves(one: list[Any] | None, other: list[Any] | None) -> bool:
+    """Whether what is held under a name is the same."""
+    if one is None or other is None or len(one) != len(other):
+        return False
+    return all(map(_same_leaf, one, other))
 
 
-def _attributes(layer: nn.Module) -> Iterator[Any]:
-    """What ``forward`` may read of a layer beside parameters, buffers and layers, with names."""
-    for name, value in vars(layer).items():
-        if name not in _OWN and _is_seen(value):
-            yield name
-            yield tuple(value) if isinstance(value, list) else value
-    yield tuple(layer._forward_pre_hooks.values())
-    yield tuple(layer._forward_hooks.values())
+def _same_leaf(one: Any, other: Any) -> bool:
+    if isinstance(one, Constant):
+        return isinstance(other, Constant) and one.matches(other)
+    if type(one) is not type(other) or not isinstance(one, BY_VALUE):
+        return one is other
+    return one is other or bool(one == other)
 
 
-def _is_seen(value: Any) -> bool:
-    if isinstance(value, Tensor):  # not an activation that a layer keeps, which has a graph
-        return value.layout == torch.strided and not value.requires_grad
-    if isinstance(value, tuple | list):
-        return all(not isinstance(part, Tensor) and _is_seen(part) for part in value)
-    is_function = callable(value) and not isinstance(value, nn.Module)
-    return value is None or isinstance(value, int | float | complex | str) or is_function
+def _same_tensor(one: Any, other: Any) -> bool:
+    there = one is not None and other is not None
+    return there and one[:2] == other[:2] and equal(one[2], other[2])
+
+
+def sampled_array(values: NDArray[Any]) -> tuple[Any, ...]:
+    """Of an array: its shape, its kind, and values spread over it."""
+    return values.shape, values.dtype.str, values.reshape(-1)[:: _step(values.size)].tobytes()
 
 
 def _flat(tensors: Iterable[Tensor]) -> Tensor:
@@ -119,6 +155,9 @@ def _flat_by_kind(tensors: Sequence[Tensor]) -> list[Tensor]:
 def _spread(tensor: Tensor) -> Tensor:
     if not tensor.is_contiguous():  # channels_last, say; flattening would copy all of it
         tensor = tensor[:: 1 + len(tensor) // 64]
-    # An odd step, so that it does not visit one column of a matrix of even width again and again.
-    step = 1 + 2 * (tensor.numel() // (2 * WATCHED_VALUES))
-    return tensor.detach().reshape(-1)[::step].clone()
+    return tensor.detach().reshape(-1)[:: _step(tensor.numel())].clone()
+
+
+def _step(size: int) -> int:
+    """An odd one: it does not visit one column of a matrix of even width again and again."""
+    return 1 + 2 * (size // (2 * WATCHED_VALUES))

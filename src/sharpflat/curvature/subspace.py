@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, Protocol
 
 import torch
@@ -16,9 +17,12 @@ from sharpflat.curvature.checks import (
 )
 from sharpflat.curvature.eigen import EigenResult
 from sharpflat.curvature.krylov import SymmetricOperator
-from sharpflat.curvature.snapshot import Snapshot
+from sharpflat.curvature.surroundings import Surroundings
 from sharpflat.curvature.tracked import TrackedVectors
 from sharpflat.curvature.tracker import STATE, EigenspaceTracker, Refresh, Samples
+
+#: Updates in a row whose surroundings changed, after which it is said what that costs.
+MANY_CHANGES = 5
 
 
 class MovingOperator(SymmetricOperator, Protocol):
@@ -92,7 +96,8 @@ class DominantSubspace(EigenspaceTracker):
         )
         self.operator: MovingOperator = operator
         self._last_theta: Tensor | None = None  # of the last update that succeeded
-        self._surroundings: tuple[Snapshot, Snapshot] | None = None  # as of the last update
+        self._surroundings: Surroundings | None = None  # as of the last update
+        self._changes_in_a_row = 0
 
     @property
     def basis(self) -> Tensor:
@@ -167,8 +172,9 @@ class DominantSubspace(EigenspaceTracker):
     def update(self) -> None:
         """Bring the basis up to date after the parameters moved, as the policy says.
 
-        Parameters that did not move since the last update cost and count nothing, unless the rest
-        of the model changed. After changed data it solves afresh, as after a jump.
+        Parameters that did not move since the last update cost and count nothing, unless the data
+        or the rest of model and loss changed: then it solves afresh, as after a jump. Only what
+        evaluating writes itself, and running statistics where parameters moved, may change so.
 
         Raises:
             NonFiniteProductError: The parameters have diverged, or the loss is not finite.
@@ -199,18 +205,26 @@ class DominantSubspace(EigenspaceTracker):
         self._last_theta, self._surroundings = theta, now
         return found
 
-    def _look_around(self, *, moved: bool) -> tuple[tuple[Snapshot, Snapshot] | None, bool]:
+    def _look_around(self, *, moved: bool) -> tuple[Surroundings | None, bool]:
         """What surrounds the parameters, and whether it changed the matrix where they are.
 
-        Where they moved, the rest of the model may move with them, as running statistics do: what
-        is tracked then turns by both. Data do not.
+        Where they moved, running statistics may move with them: what is tracked then turns by
+        both.
         """
         look = getattr(self.operator, "surroundings", None)
-        now: tuple[Snapshot, Snapshot] | None = None if look is None else look()
+        now: Surroundings | None = None if look is None else look()
         if now is None or self._surroundings is None:
             return now, False
-        data, rest = self._surroundings
-        return now, not data.matches(now[0]) or not (moved or rest.matches(now[1]))
+        changes = self._surroundings.changes(now, moved=moved)
+        self._changes_in_a_row = self._changes_in_a_row + 1 if changes else 0
+        if self._changes_in_a_row == MANY_CHANGES:
+            warnings.warn(
+                f"{', '.join(changes)} changed at each of {MANY_CHANGES} updates in a row, and "
+                "after each the subspace is solved afresh, which takes many times the products "
+                "of following it: hold it fixed, or out of what model and loss read",
+                stacklevel=3,
+            )
+        return now, bool(changes)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_surroundings": None}  # a copy has a model and data of its own
