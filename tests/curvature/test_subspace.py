@@ -497,7 +497,7 @@ def test_warns_where_no_k_vectors_are_the_eigenspace():
     """Oracle: squared error over a linear layer has triple eigenvalues, so that k = 2 cuts one."""
     model, x = nn.Linear(6, 3, dtype=torch.float64), torch.randn(20, 6, dtype=torch.float64)
     hessian = HessianOperator(model, nn.MSELoss(), x, x[:, :3])
-    with pytest.warns(UserWarning, match=r"subspace is known to 1\.4 alone.*Choose a k"):
+    with pytest.warns(UserWarning, match=r"subspace is known to 1\.4 alone.*choose a k"):
         subspace = DominantSubspace(hessian, 2)
         subspace.update()
     with warnings.catch_warnings():

@@ -358,9 +358,9 @@ class EigenspaceTracker:
         last, following = float(found.eigenvalues[-1]), found.next_eigenvalue
         warnings.warn(
             f"the Dominant subspace is known to {found.error_estimate:.2g} alone, where tol is "
-            f"{self.tol:g}: λ_k = {last:.6g} and λ_(k+1) = {following:.6g} are hardly told apart. "
-            "Choose a k below which the spectrum has a gap, or read error_estimate at every step: "
-            "this is said once",
+            f"{self.tol:g}, with λ_k = {last:.6g} and λ_(k+1) = {following:.6g}. Where these are "
+            "close, choose a k below which the spectrum has a gap; error_estimate says at every "
+            "step what this says once",
             stacklevel=2,
         )
 
