@@ -63,12 +63,14 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     ``P`` counts the parameters that require gradients, flattened in ``model.parameters()`` order.
     The parameters are read at each call: after a training step the same operator is the curvature
     at the new point. So are buffers and the data, if they are written to in place (through NumPy or
-    ``.data`` it shows if one of 4,096 values spread over a tensor changes), and what else the
-    modules of model and loss hold: numbers, texts, functions, constant tensors, forward hooks. A
-    global variable that ``forward`` reads is not watched. Layers are evaluated in the mode that
-    they had when the operator was built, whatever their mode is now, and left as they were.
-    Backward hooks of parameters and modules are left out, since they change no loss. Where the loss
-    is not finite, products are NaN.
+    ``.data`` it shows if one of 4,096 values spread over a tensor changes), and what else model and
+    loss read: attributes of modules that are numbers, texts, arrays, tensors or functions, alone or
+    in lists, dicts, dataclasses and namespaces, forward hooks, and of a loss that is a function its
+    closure, its defaults, the globals and attributes that it names. Globals that ``forward`` reads
+    are not watched, nor attributes of objects of other kinds, nor what evaluating writes itself.
+    Layers are evaluated in the mode that they had when the operator was built, whatever their mode
+    is now, and left as they were. Backward hooks of parameters and modules are left out, since they
+    change no loss. Where the loss is not finite, products are NaN.
 
     Built as ``Operator(model, loss_fn, inputs, targets)``, or as ``Operator(model, loss_fn,
     batches)`` over data that are read batch by batch, in any order, at each product (at each θ if

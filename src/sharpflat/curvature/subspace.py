@@ -238,7 +238,10 @@ class DominantSubspace(EigenspaceTracker):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned; the seed is not part of it.
+        """Restore what :meth:`state_dict` returned; seed, model and data are not part of it.
+
+        Over other data at the same parameters the next update makes no product: call
+        :meth:`refresh` there.
 
         Raises:
             ValueError: The state is of another k, number of parameters, policy or tolerance, or
