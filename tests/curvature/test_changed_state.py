@@ -417,7 +417,7 @@ def test_loss_and_gradient_follow(data, build):
     loss, gradient = operator.loss_and_gradient()
     expected = situation.loss(situation.model(data[0]), data[1])
     parts = torch.autograd.grad(expected, tuple(situation.model.parameters()))
-    assert loss == pytest.approx(float(expected), rel=1e-12)
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-12)
     assert relative_error(gradient, torch.cat([p.reshape(-1) for p in parts])) <= 1e-12
 
 
