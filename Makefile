@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install smoke test verify docs dist container mutants slurm audit lint format
+.PHONY: help install smoke test pytest verify docs dist container mutants slurm audit lint format
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -25,7 +25,10 @@ install: $(STAMP) ## install the locked packages into .venv
 smoke: $(STAMP) ## run the whole workflow at the smoke tier (CPU, minutes); CORES=N limits it
 	$(VENV)/bin/snakemake --cores $(CORES) --show-failed-logs all --config tier=smoke
 
-test: lint ## lint, then run all tests
+test: $(STAMP) ## lint, and run all tests beside it
+	$(MAKE) --no-print-directory --jobs=2 lint pytest
+
+pytest: $(STAMP)
 	$(VENV)/bin/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 verify: $(STAMP) ## train stretches of committed runs again and compare; TIER=, MINUTES=, SEED=
