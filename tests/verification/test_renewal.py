@@ -217,6 +217,21 @@ def test_an_older_code_with_other_numbers_leaves_everything_stale(
     assert [_summary(folder)["code"] for folder in _folders(committed)] == [code, code]
 
 
+def test_what_differs_elsewhere_by_more_stays_stale_where_both_codes_do_the_same(
+    committed: RunRecord, older_here: str, capsys: pytest.CaptureFixture
+) -> None:
+    """As a run that diverges, or one that was altered: nothing is known of it, nor of the code."""
+    prefix, run = _folders(committed)
+    _make_of_another_machine(committed, older_here)
+    _alter_loss(run, lambda loss: repr(float(loss) * 2))
+    seals.seal(run, seals.TRAINED)
+    _renew("--trained-by", "older")
+    printed = capsys.readouterr().out
+    assert "DIFFERS: " in printed
+    assert "1 results are today's, too; 1 are still stale" in printed
+    assert [_summary(folder)["code"] == older_here for folder in (prefix, run)] == [False, True]
+
+
 def test_another_checkout_than_the_code_that_trained_them_is_refused(
     committed: RunRecord, older: tuple[Path, str]
 ) -> None:

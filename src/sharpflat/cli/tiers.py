@@ -203,7 +203,7 @@ def renew_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]
         f"{len(renewed)} results are today's, too"
         + (f", and {len(measured)} of {energies} energies" if energies else "")
         + (
-            f"; {left} are still stale, as no whole stretch of their setting was compared"
+            f"; {left} are still stale, as no whole stretch of their setting came out the same"
             if left
             else ""
         )

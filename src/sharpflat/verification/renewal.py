@@ -83,7 +83,9 @@ def renew(
     A result counts as today's where the stretch of a result of its setting agrees in every digit,
     its prefix's too. One of another kind of machine, which rounds otherwise, may differ within the
     band that ``verify`` allows there; it then shows nothing, and is not renewed, unless the code
-    that made it trained the stretch here too, to the same digits as today's. The summary of what
+    that made it trained the stretch here too, to the same digits as today's. Beyond that band, as
+    where a run diverges, it is not renewed either way: another seed's stretch may be. The summary
+    of what
     is renewed names today's code, and in ``renewed`` the code that trained it, how many stretches
     were compared, the seed that drew them, with what they were compared, and where.
 
@@ -101,10 +103,11 @@ def renew(
 
     Raises:
         ValueError: A stretch differs, on its own kind of machine or from the code that made it in
-            a digit, elsewhere by more than the band: nothing is renewed.
+            a digit, elsewhere by more than the band where that code was not asked: nothing is
+            renewed.
         DamagedResultError: A result is not what was sealed.
     """
-    if other := [verdict for verdict in verdicts if verdict.rounded or verdict.differs]:
+    if other := [v for v in verdicts if v.rounded or (v.differs and not beside)]:
         raise ValueError(
             f"nothing is renewed: {len(other)} of {len(verdicts)} stretches are not the same in "
             f"every digit, the first: {other[0].text}"

@@ -267,7 +267,7 @@ def _verdict(
         text=text,
         differs=bool(altered),
         rounded=by_code,
-        same=record if whole and not digits and same_device else None,
+        same=record if whole and same_device and not digits and not altered else None,
     )
 
 
