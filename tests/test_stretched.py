@@ -345,3 +345,30 @@ def test_adams_metric_needs_adam():
     loss = Quadratic([2.0, 1.0])
     with pytest.raises(ValueError, match="SGD keeps no second moments"):
         AdamHessian(loss, torch.optim.SGD(loss.parameters, lr=0.1))
+
+
+def test_a_metric_that_comes_where_the_parameters_are_is_solved_for():
+    """Oracle: the dense matrix's eigenvectors. The subspace was asked before the first step."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    x, y = torch.randn(30, 3, dtype=torch.float64), torch.arange(30) % 3
+    adam = torch.optim.Adam(model.parameters(), lr=0.0)
+    operator = AdamHessian(HessianOperator(model, cross_entropy, x, y), adam)
+    subspace = DominantSubspace(operator, 3)
+
+    def sine() -> float:
+        dense = operator.matmat(torch.eye(operator.shape[0], dtype=torch.float64))
+        vectors = torch.linalg.eigh((dense + dense.T) / 2)[1][:, -3:]
+        return torch.linalg.matrix_norm(vectors - subspace.project(vectors)).item()
+
+    assert len(subspace.eigenvalues) == 3
+    cross_entropy(model(x), y).backward()
+    adam.step()
+    operator.read()
+    assert sine() > 0.3
+    subspace.update()
+    assert sine() <= 0.05
+    x.mul_(3.0)
+    assert sine() > 0.3
+    subspace.update()
+    assert sine() <= 0.05

@@ -9,12 +9,14 @@ measured by ``python -m sharpflat.benchmarks.stretched``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from sharpflat.curvature.subspace import DominantSubspace, MovingOperator
+from sharpflat.curvature.surroundings import Surroundings
 from sharpflat.optim import Closure, ProjectedOptimizer
 
 BulkRate = Literal["curvature", "base"]
@@ -169,6 +171,27 @@ class StretchedOptimizer(ProjectedOptimizer):
         return super().__getstate__() | {"bulk_rate": self.bulk_rate, "floor": self.floor}
 
 
+@dataclass(frozen=True, kw_only=True)
+class AdamSurroundings:
+    """What makes an :class:`AdamHessian` beside θ.
+
+    Attributes:
+        operator: What makes its Hessian, where that can be seen.
+        root: ``D^{1/2}``.
+    """
+
+    operator: Surroundings | None
+    root: Tensor
+
+    def changes(self, now: AdamSurroundings, *, moved: bool) -> list[str]:
+        """Names of what changed until now; where θ moved too, the metric may move with it."""
+        changed = []
+        if self.operator is not None and now.operator is not None:
+            changed = self.operator.changes(now.operator, moved=moved)
+        same = moved or torch.equal(self.root, now.root)
+        return changed if same else [*changed, "the optimizer's second moments"]
+
+
 class AdamHessian:
     """``D^{-1/2} H D^{-1/2}`` with ``D = √v̂ + ε`` of an Adam optimizer: the curvature it sees.
 
@@ -223,6 +246,11 @@ class AdamHessian:
                 mean = squares / (1 - decay ** float(state["step"]))
             parts.append((mean.sqrt() + eps).reshape(-1))
         self.root = torch.cat(parts).to(self.root).sqrt()
+
+    def surroundings(self) -> AdamSurroundings:
+        """What makes the matrix beside θ."""
+        look = getattr(self.operator, "surroundings", None)
+        return AdamSurroundings(operator=None if look is None else look(), root=self.root)
 
     def matmat(self, V: Tensor) -> Tensor:
         """``(P, m)`` to ``(P, m)``."""
