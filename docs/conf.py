@@ -39,7 +39,7 @@ nitpick_ignore_regex = [
     ),
     # Of the package itself: aliases of types, and what docstrings name and nobody calls.
     ("py:class", r"(LossFunction|Nested|Chosen)"),
-    ("py:class", r"sharpflat\.curvature\.algebra\.LinearCombination"),
+    ("py:class", r"sharpflat\.curvature\.(algebra\.LinearCombination|surroundings\.Surroundings)"),
     ("py:func", r"sharpflat\.curvature\.output_curvature\.output_traces"),
 ]
 
