@@ -85,9 +85,8 @@ def renew(
     band that ``verify`` allows there; it then shows nothing, and is not renewed, unless the code
     that made it trained the stretch here too, to the same digits as today's. Beyond that band, as
     where a run diverges, it is not renewed either way: another seed's stretch may be. The summary
-    of what
-    is renewed names today's code, and in ``renewed`` the code that trained it, how many stretches
-    were compared, the seed that drew them, with what they were compared, and where.
+    of what is renewed names today's code, and in ``renewed`` the code that trained it, how many
+    stretches were compared, the seed that drew them, with what they were compared, and where.
 
     The curvature energy along a result that is today's counts as today's where it was measured
     again so at the switch of a prefix of its setting.
@@ -107,7 +106,7 @@ def renew(
             renewed.
         DamagedResultError: A result is not what was sealed.
     """
-    if other := [v for v in verdicts if v.rounded or (v.differs and not beside)]:
+    if other := [each for each in verdicts if each.rounded or (each.differs and not beside)]:
         raise ValueError(
             f"nothing is renewed: {len(other)} of {len(verdicts)} stretches are not the same in "
             f"every digit, the first: {other[0].text}"
