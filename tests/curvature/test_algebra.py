@@ -8,11 +8,9 @@ from scipy.sparse.linalg import eigsh
 from sharpflat.curvature import GGNOperator, HessianOperator, MatrixOperator, top_eigenpairs
 from sharpflat.curvature.algebra import PreconditionedOperator, combination, to_scipy
 
+from .dense import dense
+
 EIGENVALUES = torch.linspace(-5, 3, 30, dtype=torch.float64)
-
-
-def dense(operator):
-    return operator.matmat(torch.eye(operator.shape[0], dtype=torch.float64))
 
 
 def test_combinations_of_matrices(matrix_with):

@@ -4,42 +4,27 @@ Trusted are the dense Hessian by ``torch.autograd.functional.hessian`` of the lo
 operators that are built after the change. Each change moves the Hessian by more than a twentieth.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from types import SimpleNamespace
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.autograd.functional import hessian
-from torch.func import functional_call
+from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
-from sharpflat.curvature import (
-    CurvatureOperator,
-    FunctionalHessianOperator,
-    GGNOperator,
-    HessianOperator,
-)
+from sharpflat.curvature import FunctionalHessianOperator, GGNOperator, HessianOperator
+
+from . import situations
+from .dense import dense, dense_hessian, relative_error
+from .situations import OUTPUTS, SAMPLES, SITUATIONS, Net, ones
 
 KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
 every_kind = pytest.mark.parametrize("kind", KINDS)
-SAMPLES, HIDDEN, OUTPUTS = 10, 4, 2
-FACTOR = 1.0  # what a loss reads of this module
-
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+every_situation = pytest.mark.parametrize("build", SITUATIONS.values(), ids=SITUATIONS)
 
 
 @pytest.fixture(autouse=True)
 def factor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the global number back after each test."""
-    monkeypatch.setitem(globals(), "FACTOR", 1.0)
+    monkeypatch.setattr(situations, "FACTOR", 1.0)
 
 
 @pytest.fixture
@@ -48,332 +33,16 @@ def data() -> tuple[Tensor, Tensor]:
     return x, torch.randn(SAMPLES, OUTPUTS, dtype=torch.float64)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Situation:
-    """A model and its loss, and what changes one of them."""
-
-    model: nn.Module
-    loss: LossFunction
-    change: Callable[[], object]
-
-
-class Net(nn.Module):
-    """Passes what the first layer gives through ``read``, with whatever the model holds."""
-
-    def __init__(self, held: Any = None) -> None:
-        super().__init__()
-        self.first = nn.Linear(3, HIDDEN).double()
-        self.second = nn.Linear(HIDDEN, OUTPUTS).double()
-        self.held = held
-
-    def read(self, hidden: Tensor) -> Tensor:
-        return hidden
-
-    def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self.second(torch.tanh(self.read(self.first(x))))
-        return outputs
-
-
-def of_model(
-    held: Any, read: Callable[[Any, Tensor], Tensor], change: Callable[[Any], object]
-) -> Situation:
-    """A model whose forward() reads what it holds."""
-
-    class Reader(Net):
-        def read(self, hidden: Tensor) -> Tensor:
-            return read(self.held, hidden)
-
-    model = Reader(held)
-    return Situation(model=model, loss=mse_loss, change=lambda: change(model))
-
-
-def of_loss(loss: LossFunction, change: Callable[[], object]) -> Situation:
-    return Situation(model=Net(), loss=loss, change=change)
-
-
-@dataclass
-class Settings:
-    """What a model's options are kept in."""
-
-    scale: float = 1.0
-
-
-def ones(*shape: int) -> Tensor:
-    return torch.ones(*shape, dtype=torch.float64)
-
-
-def zeros(*shape: int) -> Tensor:
-    return torch.zeros(*shape, dtype=torch.float64)
-
-
-def write(tensor: Tensor, value: float = 3.0) -> None:
-    with torch.no_grad():
-        tensor.fill_(value)
-
-
-MODELS: dict[str, Callable[[], Situation]] = {
-    "number": lambda: of_model(1.0, lambda a, h: a * h, lambda m: setattr(m, "held", 3.0)),
-    "dict": lambda: of_model(
-        {"scale": 1.0}, lambda a, h: a["scale"] * h, lambda m: m.held.update(scale=3.0)
-    ),
-    "dict in a dict": lambda: of_model(
-        {"inner": {"scale": 1.0}},
-        lambda a, h: a["inner"]["scale"] * h,
-        lambda m: m.held["inner"].update(scale=3.0),
-    ),
-    "namespace": lambda: of_model(
-        SimpleNamespace(scale=1.0),
-        lambda a, h: a.scale * h,
-        lambda m: setattr(m.held, "scale", 3.0),
-    ),
-    "dataclass": lambda: of_model(
-        Settings(), lambda a, h: a.scale * h, lambda m: setattr(m.held, "scale", 3.0)
-    ),
-    "list of numbers": lambda: of_model(
-        [1.0, 1.0], lambda a, h: a[1] * h, lambda m: m.held.__setitem__(1, 3.0)
-    ),
-    "list of tensors in place": lambda: of_model(
-        [ones(HIDDEN)], lambda a, h: a[0] * h, lambda m: write(m.held[0])
-    ),
-    "list of tensors replaced": lambda: of_model(
-        [ones(HIDDEN)], lambda a, h: a[0] * h, lambda m: m.held.__setitem__(0, 3 * ones(HIDDEN))
-    ),
-    "tuple of tensors in place": lambda: of_model(
-        (ones(HIDDEN), 1.0), lambda a, h: a[0] * h, lambda m: write(m.held[0])
-    ),
-    "dict of tensors in place": lambda: of_model(
-        {"scale": ones(HIDDEN)}, lambda a, h: a["scale"] * h, lambda m: write(m.held["scale"])
-    ),
-    "namespace of tensors in place": lambda: of_model(
-        SimpleNamespace(scale=ones(HIDDEN)), lambda a, h: a.scale * h, lambda m: write(m.held.scale)
-    ),
-    "leaf with a gradient in place": lambda: of_model(
-        ones(HIDDEN).requires_grad_(), lambda a, h: a * h, lambda m: write(m.held)
-    ),
-    "leaf with a gradient replaced": lambda: of_model(
-        ones(HIDDEN).requires_grad_(),
-        lambda a, h: a * h,
-        lambda m: setattr(m, "held", (3 * ones(HIDDEN)).requires_grad_()),
-    ),
-    "leaf with a gradient replaced by a constant": lambda: of_model(
-        ones(HIDDEN).requires_grad_(),
-        lambda a, h: a * h,
-        lambda m: setattr(m, "held", 3 * ones(HIDDEN)),
-    ),
-    "one entry of 20,000": lambda: of_model(
-        zeros(5_000, HIDDEN), lambda a, h: h + a[0], lambda m: write(m.held[0, 1])
-    ),
-    "one entry of 20,000 in a list": lambda: of_model(
-        [zeros(5_000, HIDDEN)], lambda a, h: h + a[0][0], lambda m: write(m.held[0][0, 1])
-    ),
-    "row of a transposed constant": lambda: of_model(
-        zeros(HIDDEN, 100).T, lambda a, h: h + a[1], lambda m: write(m.held[1])
-    ),
-    "row of every other column": lambda: of_model(
-        zeros(300, 2 * HIDDEN)[:, ::2], lambda a, h: h + a[1], lambda m: write(m.held[1])
-    ),
-    "array in place": lambda: of_model(
-        np.ones(HIDDEN), lambda a, h: torch.from_numpy(a) * h, lambda m: m.held.fill(3.0)
-    ),
-    "array replaced": lambda: of_model(
-        np.ones(HIDDEN),
-        lambda a, h: torch.from_numpy(a) * h,
-        lambda m: setattr(m, "held", np.full(HIDDEN, 3.0)),
-    ),
-    "array in a dict": lambda: of_model(
-        {"scale": np.ones(HIDDEN)},
-        lambda a, h: torch.from_numpy(a["scale"]) * h,
-        lambda m: m.held["scale"].fill(3.0),
-    ),
-}
-
-
-class ScaledError(nn.Module):
-    """A module whose number is read by ``forward`` and by whoever calls it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.factor = 1.0
-
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.factor * mse_loss(outputs, targets)
-
-
-class CallableError:
-    """An object that is called, and is no module."""
-
-    def __init__(self) -> None:
-        self.factor = 1.0
-
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.factor * mse_loss(outputs, targets)
-
-
-class Trainer:
-    """Holds a model with its optimizer and records; its method is the loss."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self.optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        self.records: list[float] = []
-        self.beta = 1.0
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.beta * mse_loss(outputs, targets)
-
-
-def scaled(outputs: Tensor, targets: Tensor, *, options: dict[str, float]) -> Tensor:
-    return options["factor"] * mse_loss(outputs, targets)
-
-
-def weighted(outputs: Tensor, targets: Tensor, *, weights: Tensor) -> Tensor:
-    return (weights * (outputs - targets).square()).mean()
-
-
-def closure_dict() -> Situation:
-    options = {"factor": 1.0}
-    return of_loss(
-        lambda f, t: options["factor"] * mse_loss(f, t), lambda: options.update(factor=3.0)
-    )
-
-
-def closure_number() -> Situation:
-    factor = 1.0
-
-    def change() -> None:
-        nonlocal factor
-        factor = 3.0
-
-    return of_loss(lambda f, t: factor * mse_loss(f, t), change)
-
-
-def closure_tensor_in_place() -> Situation:
-    weights = ones(OUTPUTS)
-    return of_loss(lambda f, t: weighted(f, t, weights=weights), lambda: write(weights))
-
-
-def closure_tensor_replaced() -> Situation:
-    weights = ones(OUTPUTS)
-
-    def change() -> None:
-        nonlocal weights
-        weights = 3 * weights
-
-    return of_loss(lambda f, t: weighted(f, t, weights=weights), change)
-
-
-def closure_module() -> Situation:
-    module = ScaledError()
-    return of_loss(lambda f, t: module(f, t), lambda: setattr(module, "factor", 3.0))
-
-
-def closure_of_a_closure() -> Situation:
-    options = {"factor": 1.0}
-
-    def inner(outputs: Tensor, targets: Tensor) -> Tensor:
-        return scaled(outputs, targets, options=options)
-
-    return of_loss(lambda f, t: inner(f, t), lambda: options.update(factor=3.0))
-
-
-def partial_of_a_dict() -> Situation:
-    options = {"factor": 1.0}
-    return of_loss(partial(scaled, options=options), lambda: options.update(factor=3.0))
-
-
-def partial_of_a_tensor() -> Situation:
-    weights = ones(OUTPUTS)
-    return of_loss(partial(weighted, weights=weights), lambda: write(weights))
-
-
-def default_argument() -> Situation:
-    weights = ones(OUTPUTS)
-
-    def loss(outputs: Tensor, targets: Tensor, weights: Tensor = weights) -> Tensor:
-        return weighted(outputs, targets, weights=weights)
-
-    return of_loss(loss, lambda: write(weights))
-
-
-def module() -> Situation:
-    loss = ScaledError()
-    return of_loss(loss, lambda: setattr(loss, "factor", 3.0))
-
-
-def method_of_a_module() -> Situation:
-    loss = ScaledError()
-    return of_loss(loss.forward, lambda: setattr(loss, "factor", 3.0))
-
-
-def callable_object() -> Situation:
-    loss = CallableError()
-    return of_loss(loss, lambda: setattr(loss, "factor", 3.0))
-
-
-def method_of_a_trainer() -> Situation:
-    trainer = Trainer(Net())
-    return Situation(
-        model=trainer.model, loss=trainer.loss, change=lambda: setattr(trainer, "beta", 3.0)
-    )
-
-
-def global_number() -> Situation:
-    return of_loss(
-        lambda f, t: FACTOR * mse_loss(f, t), lambda: globals().__setitem__("FACTOR", 3.0)
-    )
-
-
-LOSSES: dict[str, Callable[[], Situation]] = {
-    "closure over a dict": closure_dict,
-    "closure over a number": closure_number,
-    "closure over a tensor in place": closure_tensor_in_place,
-    "closure over a tensor replaced": closure_tensor_replaced,
-    "closure over a module": closure_module,
-    "closure over a closure": closure_of_a_closure,
-    "partial of a dict": partial_of_a_dict,
-    "partial of a tensor in place": partial_of_a_tensor,
-    "default argument in place": default_argument,
-    "module": module,
-    "method of a module": method_of_a_module,
-    "callable object": callable_object,
-    "method of a trainer": method_of_a_trainer,
-    "global number": global_number,
-}
-SITUATIONS = {f"model: {name}": build for name, build in MODELS.items()} | {
-    f"loss: {name}": build for name, build in LOSSES.items()
-}
-every_situation = pytest.mark.parametrize("build", SITUATIONS.values(), ids=SITUATIONS)
-
-
-def dense(operator: CurvatureOperator) -> Tensor:
-    return operator @ torch.eye(operator.shape[0], dtype=torch.float64)
-
-
-def dense_hessian(situation: Situation, x: Tensor, y: Tensor) -> Tensor:
-    named = dict(situation.model.named_parameters())
-
-    def loss_at(theta: Tensor) -> Tensor:
-        parts = torch.split(theta, [p.numel() for p in named.values()])
-        views = {n: t.view_as(p) for (n, p), t in zip(named.items(), parts, strict=True)}
-        return situation.loss(functional_call(situation.model, views, (x,)), y)
-
-    return hessian(loss_at, torch.cat([p.detach().reshape(-1) for p in named.values()]))
-
-
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return float(torch.linalg.norm(found - expected) / torch.linalg.norm(expected))
-
-
 @every_situation
 @pytest.mark.parametrize("chunk_size", [None, 3])
 def test_products_follow_what_is_read(data, build, chunk_size):
     """Oracle: the dense Hessian of the loss as it is before the change, and after it."""
     situation = build()
     operator = HessianOperator(situation.model, situation.loss, *data, chunk_size=chunk_size)
-    before = dense_hessian(situation, *data)
+    before = dense_hessian(situation.model, situation.loss, *data)
     assert relative_error(dense(operator), before) <= 1e-10
     situation.change()
-    after = dense_hessian(situation, *data)
+    after = dense_hessian(situation.model, situation.loss, *data)
     assert relative_error(before, after) > 0.05
     assert relative_error(dense(operator), after) <= 1e-10
 

@@ -29,6 +29,8 @@ from sharpflat.curvature import (
 from sharpflat.curvature.fingerprint import Fingerprint
 from sharpflat.tasks.losses import cross_entropy, mse
 
+from .dense import dense
+
 KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 SAMPLES = 23
@@ -42,10 +44,6 @@ def network() -> nn.Sequential:
 @pytest.fixture
 def data() -> tuple[Tensor, Tensor]:
     return torch.randn(SAMPLES, 4, dtype=torch.float64), torch.arange(SAMPLES) % 3
-
-
-def dense(operator: CurvatureOperator) -> Tensor:
-    return operator @ torch.eye(operator.shape[0], dtype=torch.float64)
 
 
 def assert_same(found: CurvatureOperator, expected: CurvatureOperator) -> None:

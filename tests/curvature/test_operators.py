@@ -8,7 +8,6 @@ from curvlinops import GGNLinearOperator, HessianLinearOperator
 from torch import Tensor, nn
 
 from sharpflat.curvature import (
-    CurvatureOperator,
     FunctionalHessianOperator,
     GGNOperator,
     HessianOperator,
@@ -16,16 +15,10 @@ from sharpflat.curvature import (
     combination,
 )
 
+from .dense import dense, relative_error
+
 OPERATORS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
 every_operator = pytest.mark.parametrize("kind", OPERATORS)
-
-
-def dense(operator: CurvatureOperator) -> Tensor:
-    return operator @ torch.eye(operator.shape[0], dtype=torch.float64)
-
-
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return float(torch.linalg.norm(found - expected) / torch.linalg.norm(expected))
 
 
 def test_hessian(case_without_attention):

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sharpflat.curvature import (
-    CurvatureOperator,
     DominantSubspace,
     FunctionalHessianOperator,
     GGNOperator,
@@ -17,6 +16,8 @@ from sharpflat.curvature import (
 )
 from sharpflat.optim import ProjectedOptimizer
 from sharpflat.tasks.losses import cross_entropy
+
+from .dense import dense
 
 KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -31,10 +32,6 @@ def arguments():
     """A model of three layers in float64, with its loss and data."""
     x = torch.randn(11, 4, dtype=torch.float64)
     return network().double(), cross_entropy, x, torch.arange(11) % 3
-
-
-def dense(operator: CurvatureOperator) -> Tensor:
-    return operator @ torch.eye(operator.shape[0], dtype=torch.float64)
 
 
 def places(model: nn.Module, names: list[str]) -> Tensor:

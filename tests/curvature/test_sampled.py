@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sharpflat.curvature import (
-    CurvatureOperator,
     FunctionalHessianOperator,
     GGNOperator,
     HessianOperator,
@@ -15,6 +14,7 @@ from sharpflat.curvature import (
 from sharpflat.tasks.losses import cross_entropy, mse
 
 from .conftest import evaluated
+from .dense import dense, relative_error
 
 KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -39,14 +39,6 @@ def data():
     """A small model in float64, its inputs and its targets."""
     model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, CLASSES)).double()
     return model, torch.randn(SAMPLES, 4, dtype=torch.float64), torch.arange(SAMPLES) % CLASSES
-
-
-def dense(operator: CurvatureOperator) -> Tensor:
-    return operator @ torch.eye(operator.shape[0], dtype=torch.float64)
-
-
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return float(torch.linalg.norm(found - expected) / torch.linalg.norm(expected))
 
 
 def weighted_singles(kind, model, loss, x, y) -> Tensor:
