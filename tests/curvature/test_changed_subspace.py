@@ -252,6 +252,18 @@ def test_a_number_that_is_annealed(sine, samples):
     assert sine(own.eigenvectors(), start) > 10 * TOL
 
 
+def test_what_changes_at_every_step_is_named_once():
+    """Oracle: the page on the library: after five steps a warning names it."""
+    own = problem()
+    subspace = DominantSubspace(HessianOperator(own.model, own.loss, own.x, own.y), K, tol=TOL)
+    with pytest.warns(UserWarning, match=r"^model\.scale changed at each of 5 updates") as said:
+        for _ in range(12):
+            subspace.update()
+            own.step()
+            own.model.scale *= 1.06
+    assert len(said) == 1
+
+
 class Normalised(nn.Module):
     """BatchNorm between two layers."""
 
