@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -288,6 +288,76 @@ def method_of_a_trainer() -> Situation:
     )
 
 
+class SummedError:
+    """Two objects of one class, each with a number of its own."""
+
+    def __init__(self) -> None:
+        self.first, self.second = CallableError(), CallableError()
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.first(outputs, targets) + self.second(outputs, targets)
+
+
+class ClassError:
+    """Its number is the class's."""
+
+    factor = 1.0
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.factor * mse_loss(outputs, targets)
+
+
+class SlottedError:
+    """It has no dictionary."""
+
+    __slots__ = ("factor",)
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.factor * mse_loss(outputs, targets)
+
+
+class ModalError(nn.Module):
+    """It depends on its mode."""
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (1.0 if self.training else 3.0) * mse_loss(outputs, targets)
+
+
+def second_of_two_objects() -> Situation:
+    loss = SummedError()
+    return of_loss(loss, lambda: setattr(loss.second, "factor", 3.0))
+
+
+def class_attribute() -> Situation:
+    own = type("Own", (ClassError,), {"factor": 1.0})
+    return of_loss(own(), lambda: setattr(own, "factor", 3.0))
+
+
+def slotted_object() -> Situation:
+    loss = SlottedError()
+    return of_loss(loss, lambda: setattr(loss, "factor", 3.0))
+
+
+def mode_of_a_module() -> Situation:
+    loss = ModalError()
+    return of_loss(loss, loss.eval)
+
+
+def cached_function() -> Situation:
+    options = {"factor": 1.0}
+
+    @lru_cache(maxsize=1)
+    def factor(of: float) -> float:
+        return of * options["factor"]
+
+    return of_loss(
+        lambda f, t: factor(options["factor"]) * mse_loss(f, t), lambda: options.update(factor=3.0)
+    )
+
+
 def global_number() -> Situation:
     return of_loss(
         lambda f, t: FACTOR * mse_loss(f, t), lambda: globals().__setitem__("FACTOR", 3.0)
@@ -295,6 +365,11 @@ def global_number() -> Situation:
 
 
 LOSSES: dict[str, Callable[[], Situation]] = {
+    "second of two objects of one class": second_of_two_objects,
+    "attribute of a class": class_attribute,
+    "object with slots": slotted_object,
+    "mode of a module": mode_of_a_module,
+    "closure of a cached function": cached_function,
     "closure over a dict": closure_dict,
     "closure over a number": closure_number,
     "closure over a tensor in place": closure_tensor_in_place,

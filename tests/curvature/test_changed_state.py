@@ -150,3 +150,14 @@ def test_data_behind_batches(data, kind, memory_limit, read, changed):
             assert "batches" in str(refusal)
         else:
             assert relative_error(found, after) <= 1e-12
+
+
+def test_a_batch_that_is_none_is_refused(data):
+    """Oracle: the constructor's documentation; it is not the end of a pass."""
+
+    class Batches:
+        def __iter__(self):
+            return iter([(data[0][:2], data[1][:2]), None, (data[0][2:], data[1][2:])])
+
+    with pytest.raises(ValueError, match="a batch is a NoneType; it must be a pair"):
+        HessianOperator(Net(), mse_loss, Batches())

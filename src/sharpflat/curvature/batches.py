@@ -118,8 +118,8 @@ class Batches:
             iterator = iter(self.batches)
         while True:
             with self._own_randomness(states):
-                batch = next(iterator, None)
-            if batch is None:
+                batch = next(iterator, self)  # which no batch is; None may be one, to be refused
+            if batch is self:
                 break
             inputs, targets = _pair(batch)
             samples = Samples(

@@ -9,10 +9,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from inspect import getattr_static
 from itertools import islice
-from types import CodeType, FunctionType, MethodType, SimpleNamespace
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, SimpleNamespace
 from typing import Any, TypeAlias
-from weakref import ReferenceType
+from weakref import CallableProxyType, ProxyType, ReferenceType
 
 import numpy as np
 import torch
@@ -28,7 +29,19 @@ Held: TypeAlias = dict[str, list[Any]]
 _OWN = frozenset(vars(nn.Module()))
 #: Of what is held under a name: a list of all losses so far, say, need not be read to its end.
 MOST_LEAVES = 4096
-_PLAIN = (type(None), int, float, complex, str, bytes, np.generic, torch.dtype, torch.device)
+_PLAIN = (
+    type(None),
+    slice,
+    range,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    np.generic,
+    torch.dtype,
+    torch.device,
+)
 
 
 def held_by_layers(module: nn.Module, name: str, own: Collection[int]) -> Held:
@@ -42,6 +55,8 @@ def held_by_layers(module: nn.Module, name: str, own: Collection[int]) -> Held:
     held: Held = {}
     for path, layer in module.named_modules(prefix=name):
         held[path] = [layer, *layer._forward_pre_hooks.values(), *layer._forward_hooks.values()]
+        if id(layer) not in own:  # the model's are evaluated in the mode that they were bound in
+            held[f"{path}.training"] = [layer.training]
         for attribute, value in vars(layer).items():
             if attribute not in _OWN:
                 held[f"{path}.{attribute}"] = _first_leaves(value, own)
@@ -64,7 +79,7 @@ def held_by_loss(loss_fn: Callable[..., Any], own: Collection[int]) -> Held:
     return held
 
 
-def _add(held: Held, name: str, value: Any, own: Collection[int], seen: set[int]) -> None:
+def _add(held: Held, name: str, value: Any, own: Collection[int], seen: set[object]) -> None:
     if id(value) in own or id(value) in seen:
         return
     if isinstance(value, nn.Module):
@@ -78,6 +93,9 @@ def _add(held: Held, name: str, value: Any, own: Collection[int], seen: set[int]
         _add(held, f"{name}.func", value.func, own, seen)
     elif isinstance(value, MethodType):
         _add_method(held, name, value.__func__, value.__self__, own, seen)
+    elif isinstance(getattr(value, "__wrapped__", None), FunctionType):  # as lru_cache's are
+        held[name] = [value]
+        _add(held, f"{name}.wrapped", value.__wrapped__, own, seen)
     elif isinstance(value, FunctionType):
         _add_function(held, name, value, own, seen)
     elif callable(value) and isinstance(type(value).__call__, FunctionType):
@@ -87,7 +105,7 @@ def _add(held: Held, name: str, value: Any, own: Collection[int], seen: set[int]
 
 
 def _add_function(
-    held: Held, name: str, function: FunctionType, own: Collection[int], seen: set[int]
+    held: Held, name: str, function: FunctionType, own: Collection[int], seen: set[object]
 ) -> None:
     held[name] = [function]
     if id(function) in seen or (function.__module__ or "").partition(".")[0] == "torch":
@@ -108,7 +126,7 @@ def _add_function(
 
 
 def _add_method(
-    held: Held, name: str, function: Any, owner: Any, own: Collection[int], seen: set[int]
+    held: Held, name: str, function: Any, owner: Any, own: Collection[int], seen: set[object]
 ) -> None:
     """A function with an object whose attributes it may read: those that its code names."""
     if isinstance(owner, nn.Module):
@@ -117,18 +135,26 @@ def _add_method(
     if not isinstance(function, FunctionType):
         held[name] = [function]
         return
-    known = id(function) in seen
     _add_function(held, name, function, own, seen)
-    if known:
+    if (pair := (id(function), id(owner))) in seen:
         return
+    seen.add(pair)
     for attribute in _named(function.__code__, "LOAD_ATTR", "LOAD_METHOD"):
-        method = getattr(type(owner), attribute, None)
-        if attribute in getattr(owner, "__dict__", {}):
-            _add(held, f"{name}.{attribute}", vars(owner)[attribute], own, seen)
-        elif isinstance(method, FunctionType):
-            _add_method(held, f"{name}.{attribute}", method, owner, own, seen)
-        elif isinstance(method, property) and isinstance(method.fget, FunctionType):
-            _add_method(held, f"{name}.{attribute}", method.fget, owner, own, seen)
+        try:
+            value = getattr_static(owner, attribute)
+        except AttributeError:  # of another object that the function reads
+            continue
+        read = f"{name}.self.{attribute}"
+        if isinstance(value, property) and isinstance(value.fget, FunctionType):
+            _add_method(held, read, value.fget, owner, own, seen)
+        elif isinstance(value, MemberDescriptorType):  # a slot
+            _add(held, read, getattr(owner, attribute, None), own, seen)
+        elif isinstance(value, classmethod | staticmethod):
+            _add_method(held, read, value.__func__, owner, own, seen)
+        elif isinstance(value, FunctionType) and attribute not in getattr(owner, "__dict__", {}):
+            _add_method(held, read, value, owner, own, seen)
+        else:
+            _add(held, read, value, own, seen)
 
 
 @lru_cache(maxsize=1024)
@@ -150,11 +176,13 @@ def _leaves(value: Any, own: Collection[int], seen: set[int]) -> Iterator[Any]:
     if id(value) in own:
         return
     if isinstance(value, Tensor):
-        if value.layout == torch.strided and value.grad_fn is None:  # no kept activation
-            yield Constant(value)
+        if value.grad_fn is None:  # no kept activation
+            yield Constant(value) if value.layout == torch.strided else value
     elif isinstance(value, np.ndarray):
         if value.dtype.kind in "biufc":
             yield sampled_array(value)
+    elif isinstance(value, ReferenceType | ProxyType | CallableProxyType):
+        return  # such as a layer makes anew of its weights
     elif isinstance(value, _PLAIN):
         yield value
     elif id(value) in seen:
@@ -171,7 +199,7 @@ def _leaves(value: Any, own: Collection[int], seen: set[int]) -> Iterator[Any]:
         yield len(parts)
         for part in parts:
             yield from _leaves(part, own, seen)
-    elif callable(value) and not isinstance(value, ReferenceType):
+    else:  # of which another may come in its place
         yield value
 
 

@@ -19,7 +19,20 @@ if TYPE_CHECKING:
 WATCHED_VALUES = 4096
 
 #: What is held that is compared by value; the rest, as functions, is the same or another.
-BY_VALUE = (int, float, complex, str, bytes, np.generic, torch.device, tuple, set, MethodType)
+BY_VALUE = (
+    slice,
+    range,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    np.generic,
+    torch.device,
+    tuple,
+    set,
+    MethodType,
+)
 
 
 class Constant:
