@@ -53,8 +53,11 @@ def test_a_vector_is_no_factor(name, factor):
 )
 def test_what_is_no_number_is_no_factor(factor):
     """Oracle: the same."""
+    operator = operators()["Hessian"]
     with pytest.raises(TypeError, match="number"):
-        operators()["Hessian"] * factor
+        operator * factor
+    with pytest.raises(TypeError, match="number"):
+        factor * operator
 
 
 NUMBERS = {

@@ -1,5 +1,8 @@
 """Graphs of the data's chunks are kept while they fit, and products do not depend on it."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -124,3 +127,30 @@ def test_refuses_a_negative_limit(data):
     """Oracle: the constructor's documentation."""
     with pytest.raises(ValueError, match="memory_limit is -1 bytes; it must be at least 0"):
         HessianOperator(network(), cross_entropy, *data, memory_limit=-1)
+
+
+@every_kind
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda whole: pickle.loads(pickle.dumps(whole))], ids=["deep", "sent"]
+)
+def test_a_copy_keeps_no_graphs(data, kind, copied):
+    """Oracles: products of the original, and of an operator of the copy's model where it moved."""
+    operator = kind(network(), cross_entropy, *data)
+    v = torch.ones(operator.shape[0], dtype=torch.float64)
+    before = operator @ v
+    other = copied(operator)
+    assert torch.equal(other @ v, before)
+    with torch.no_grad():
+        other.model[0].bias.add_(0.1)
+    assert torch.equal(other @ v, kind(other.model, cross_entropy, *data) @ v)
+    assert torch.equal(operator @ v, before)
+
+
+def test_a_loss_that_reads_what_cannot_be_copied(data):
+    """Oracle: the product of the original. The function goes on with the module that it reads."""
+    operator = HessianOperator(
+        network(), lambda outputs, y: nn.functional.cross_entropy(outputs, y), *data
+    )
+    v = torch.ones(operator.shape[0], dtype=torch.float64)
+    before = operator @ v
+    assert torch.equal(copy.deepcopy(operator) @ v, before)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sharpflat.curvature import DominantSubspace
-from sharpflat.curvature.tracker import LONGEST_CHECK, LONGEST_SEARCH
+from sharpflat.curvature.schedule import LONGEST_CHECK, LONGEST_SEARCH
 
 SIZE, K = 60, 4
 #: Steps that a rise takes, from far slower than a check to at once.
@@ -79,7 +79,7 @@ def test_what_rose_makes_the_next_checks_search():
     subspace = DominantSubspace(operator, K)
     for _ in range(6):
         subspace.refresh()
-    assert subspace.state_dict()["_search_interval"] > 8
+    assert subspace.state_dict()["schedule"]["search_interval"] > 8
     operator.step()
     subspace.refresh()
-    assert subspace.state_dict()["_search_interval"] == 1
+    assert subspace.state_dict()["schedule"]["search_interval"] == 1

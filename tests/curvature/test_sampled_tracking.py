@@ -74,7 +74,9 @@ def test_renewing_a_sample_costs_a_product_a_vector(sine):
     training = Training(samples=300, learning_rate=0.1)
     subspace, renewals = training.subspace, 0
     subspace.update()
-    subspace.load_state_dict({**subspace.state_dict(), "_search_interval": 10_000})
+    state = subspace.state_dict()
+    state["schedule"] = {**state["schedule"], "search_interval": 10_000}
+    subspace.load_state_dict(state)
     for _ in range(110):
         training.step()
         before = subspace.num_matvecs

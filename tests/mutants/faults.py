@@ -490,7 +490,7 @@ CURVATURE = (
     ),
     Fault(
         "a sample is drawn whatever the seed",
-        "src/sharpflat/curvature/sampled_tracking.py",
+        "src/sharpflat/curvature/tracking_sample.py",
         "self._rhythm.size, seed=seed)",
         "self._rhythm.size, seed=0)",
         ("tests/curvature/test_sampled_tracking.py::test_seeds_draw_other_samples",),
@@ -519,7 +519,7 @@ CURVATURE = (
     Fault(
         "an interval refreshes at every step",
         TRACKER,
-        "self._updates % _interval(self.refresh_policy) == 0",
+        "self._schedule.updates % _interval(self.refresh_policy) == 0",
         "True",
         ("tests/curvature/test_subspace.py::test_interval",),
     ),

@@ -49,6 +49,9 @@ class OperatorAlgebra:
         tensor([[-1., -5.]])
     """
 
+    #: ``array * A`` is refused as ``A * array`` is, where NumPy would make an array of operators.
+    __array_ufunc__ = None
+
     def __neg__(self: SymmetricOperator) -> LinearCombination:
         return combination((-1.0, self))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -87,6 +87,11 @@ class RecordedGraphs:
         self._kept_all = False
         self._recorded_at: tuple[Snapshot, Surroundings] | None = None
         self._watch = Watch(())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Graphs go on from the tensors that they were made of, not from a copy's.
+        nothing = {"_kept": [], "_kept_all": False, "_recorded_at": None, "_watch": Watch(())}
+        return vars(self) | nothing
 
     def chunks(
         self, now: tuple[Snapshot, Surroundings], record: Callable[[Chunk], RecordedChunk]

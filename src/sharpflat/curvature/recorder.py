@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,7 +56,10 @@ class Recorder:
             if not same_leaves(before.get(name), after.get(name))
         )
         self.loss: Loss = self._probe.loss
-        self._looked_at = self.surroundings(data)
+        self._looked_at: Surroundings | None = self.surroundings(data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_looked_at": None}  # a copy has a model and data of its own
 
     def look_again(self, data: Samples | Batches) -> Surroundings:
         """Probe again where the data, the loss or the rest of the model changed since.
@@ -66,7 +70,8 @@ class Recorder:
             What surrounds the parameters now.
         """
         now = self.surroundings(data)
-        if self._probe.is_void or self._looked_at.changes(now, moved=True):
+        before = self._looked_at
+        if self._probe.is_void or before is None or before.changes(now, moved=True):
             self._look()
             self._looked_at = now
         return now

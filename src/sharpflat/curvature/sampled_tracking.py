@@ -1,230 +1,222 @@
-"""Tracking with a sample between full checks: what is drawn, when, and what it is taken to err."""
+"""Tracking over a weighted sample of the data between full checks.
+
+With ``samples`` the products between full checks are over a weighted sample of the data, corrected
+so that they are exact on the tracked block where all of it was last seen. What that leaves of the
+eigenspace's turn since then is measured at every full check, and decides how many samples are drawn
+and when the next full check comes. A full check then multiplies the tracked block with all samples,
+and searches where a search is due, but converges over the sample drawn next: along Bulk-SGD on the
+MNIST MLP (width 200, squared error, learning rate 0.03) it takes 16 or 17 products that way, 12 of
+them the block's.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
-from sharpflat.curvature.inner import inner
+from sharpflat.curvature.check import Check
+from sharpflat.curvature.eigen import EigenResult
 from sharpflat.curvature.krylov import SymmetricOperator
-from sharpflat.curvature.rhythm import SamplingRhythm
-from sharpflat.curvature.sampling import Sample, SampleableOperator, SampledCurvature, draw
+from sharpflat.curvature.tracked import TrackedVectors
+from sharpflat.curvature.tracker import CHECK_SHARE, EigenspaceTracker, Refresh
+from sharpflat.curvature.tracking_sample import TrackingSample
 
-#: Largest share of the tolerance for what the sample errs in.
-SAMPLING_SHARE = math.sqrt(0.5)
-
-#: Share of what a full check finds that is laid to the sample at the least: the errors that it is
-#: not to blame for are predictions, and may be too large.
-LEAST_BLAME = 0.5
+Samples = Literal["auto"] | int | None
 
 
-class SampledTracking:
-    """The sample that a subspace is tracked with, from one full check to the next.
+class SampledTracker(EigenspaceTracker):
+    """Tracks with a sample from one full check to the next where ``samples`` asks for it.
 
     Args:
-        operator: The curvature over all samples.
-        k: Dimension of the subspace.
-        tol: Its tolerance.
-        samples: Size of every sample; ``None``: chosen by what full checks find.
+        operator, k, refresh, tol, seed, samples: Of
+            :class:`~sharpflat.curvature.DominantSubspace`.
+
+    Attributes:
+        num_matvecs: Products over all samples.
+
+    Raises:
+        ValueError: The operator has no such samples.
     """
 
     def __init__(
-        self, operator: SampleableOperator, k: int, tol: float, samples: int | None
+        self,
+        operator: SymmetricOperator,
+        k: int,
+        *,
+        refresh: Refresh,
+        tol: float,
+        seed: int,
+        samples: Samples,
     ) -> None:
-        self.surrogate: SampledCurvature | None = None
-        self.led_astray = False  # whether its eigenspace has been seen not to be that of all
-        self._operator, self._k, self._tol = operator, k, tol
-        self._rhythm = SamplingRhythm.start(operator.num_samples, SAMPLING_SHARE * tol, samples)
-        self._checked: tuple[Tensor, Tensor] | None = None  # block and images, until a draw
-        self._equivalents = 0.0  # of the samples before this one
-        self._updates = 0  # since the last full check
-        self._tracking = 0  # products since then that corrected single vectors
-        self._turned: tuple[Tensor, float] | None = None  # the last block asked for, and its turn
-
-    @classmethod
-    def wanted(
-        cls, operator: SymmetricOperator, k: int, tol: float, samples: object
-    ) -> SampledTracking | None:
-        """What ``samples`` of :class:`~sharpflat.curvature.DominantSubspace` asks for.
-
-        Raises:
-            ValueError: It is not allowed, or the operator has no samples to choose from.
-        """
-        if samples is None:
-            return None
-        if not (isinstance(operator, SampleableOperator) and operator.can_be_sampled):
-            raise ValueError(
-                f"samples is {samples!r}, but {type(operator).__name__} has no samples to choose "
-                "from, as where they come in batches or are spread over processes: leave samples "
-                "at None"
-            )
-        if samples == "auto":
-            return cls(operator, k, tol, None)
-        most = operator.num_samples
-        if isinstance(samples, int) and not isinstance(samples, bool) and 1 <= samples <= most:
-            return cls(operator, k, tol, samples)
-        raise ValueError(f"samples is {samples!r}; allowed are None, 'auto' and 1 to {most}")
+        super().__init__(operator, k, refresh=refresh, tol=tol, seed=seed)
+        self.samples = samples
+        self._sampling = TrackingSample.wanted(operator, k, tol, samples)
 
     @property
-    def equivalents(self) -> float:
-        """Products over samples, each by its share of all samples."""
-        return self._equivalents + self._cost_of(self.surrogate)
+    def equivalent_matvecs(self) -> float:
+        """Products over all samples, and those over some of them by their share."""
+        return self.num_matvecs + (0.0 if self._sampling is None else self._sampling.equivalents)
 
-    def _cost_of(self, surrogate: SampledCurvature | None) -> float:
-        if surrogate is None:
-            return 0.0
-        share = len(surrogate.sample.indices) / self._rhythm.num_samples
-        return surrogate.num_matvecs * share
+    def _draw_sample(self) -> None:
+        """Draw the sample that the update before wants, at its parameters."""
+        if self._sampling is not None:
+            self._sampling.draw(seed=self.seed + self._checks)
 
-    def moved(self) -> None:
-        """Take note of an update at new parameters."""
-        self._updates += 1
-        self._checked = None
+    def _track(self, theta: Tensor, *, changed: bool) -> None:
+        if self._sampling is not None:
+            self._sampling.moved()
+        super()._track(theta, changed=changed)
 
-    def tracked(self, products: int) -> None:
-        """Take note of products that corrected single vectors."""
-        self._tracking += products
-
-    def checked(self, block: Tensor, images: Tensor) -> None:
-        """Take note of what a full check found: ``V`` and ``H V`` at the parameters of the moment.
-
-        The sample is drawn by the update that wants it, if the parameters are then still these: a
-        subspace that only measures never needs one.
-        """
-        self._end()
-        self._checked = block, images
-
-    def _end(self) -> None:
-        self._equivalents += self._cost_of(self.surrogate)
-        self.surrogate, self._tracking, self._turned = None, 0, None
-        self._updates = 0
-        self.led_astray = False
-
-    def draw(self, *, seed: int) -> None:
-        """Draw a sample, if a full check was made at these parameters and a sample is wanted."""
-        if self._checked is None:
+    def _update_adaptively(self, theta: Tensor) -> None:
+        assert self._tracked is not None
+        if self._sampling is None or self._tracked.jumped(theta):
+            super()._update_adaptively(theta)
             return
-        block, images = self._checked
-        self._checked = None
-        if not self._rhythm.wants_sample():
-            return
-        self.surrogate = self.sample(block, images, seed=seed)
-
-    def sample(self, block: Tensor, images: Tensor, *, seed: int) -> SampledCurvature:
-        """A new sample's curvature, corrected to ``H V`` at the parameters of the moment."""
-        sample = draw(self._operator.sample_sizes(), self._rhythm.size, seed=seed)
-        return SampledCurvature.exact_on(self._operator, sample, block, images)
+        if not self._sampling.is_spent(self._tracked.block):
+            self._correct(self._tracked, theta)
+        if self._sampling.is_spent(self._tracked.block) and not self._renew_sample(theta):
+            self._check_all(theta, search=self._schedule.search_is_due)
+        left = self._sampling.error(self._tracked.block)
+        self._tracked.error_estimate = math.hypot(self._tracked.error_estimate, left)
 
     @property
-    def renews(self) -> bool:
-        """Whether the next sample may take over from this one without a full check."""
-        return self.surrogate is not None and not self.led_astray and not self._rhythm.pause
+    def _has_sample(self) -> bool:
+        return self._sampling is not None and self._sampling.surrogate is not None
 
-    def renew(self, surrogate: SampledCurvature) -> None:
-        """Track with another sample from here on."""
-        self._end()
-        self.surrogate = surrogate
+    @property
+    def _near(self) -> SymmetricOperator:
+        if self._sampling is not None and self._sampling.surrogate is not None:
+            return self._sampling.surrogate
+        return super()._near
 
-    def discard(self, surrogate: SampledCurvature) -> None:
-        """Count a sample that led astray at once."""
-        self._equivalents += self._cost_of(surrogate)
+    @property
+    def _tracking_tol(self) -> float:
+        if self._sampling is None or self._tracked is None:
+            return super()._tracking_tol
+        return self._sampling.tracking_tolerance(self._tracked.block)
 
-    def error(self, block: Tensor) -> float:
-        """Predicted error of tracked vectors ``(P, k or more)`` that the sample is to blame for."""
-        return 0.0 if self.surrogate is None else self._rhythm.error(self._turn(block))
+    def _count(self, products: int) -> None:
+        if not self._has_sample:
+            super()._count(products)
+        if self._sampling is not None:
+            self._sampling.tracked(products)
 
-    def is_spent(self, block: Tensor) -> bool:
-        """Whether all samples must be seen again."""
-        if self.surrogate is None:
+    def _check(self, theta: Tensor) -> None:
+        if self._has_sample:
+            self._check_sample(theta)
+        else:
+            super()._check(theta)
+
+    def _check_sample(self, theta: Tensor) -> None:
+        """Converge to the eigenspace that the sample sees, unless that has left the block behind.
+
+        A sample has eigenvalues of its own, and one that outgrows λ_k leads astray: the vectors
+        then stay as they are, and all samples are seen again.
+        """
+        assert self._tracked is not None and self._sampling is not None
+        after = self._converge(
+            self._near,
+            theta,
+            start=self._tracked,
+            tol=CHECK_SHARE * self._tracking_tol,
+            search=False,
+        ).vectors
+        if self._tracked.holds(after):
+            self._learn(self._tracked, after, theta, rates_too=True)
+        else:
+            self._sampling.led_astray = True
+
+    def _renew_sample(self, theta: Tensor) -> bool:
+        """See all samples on the tracked block alone, and converge over a new sample of them.
+
+        Corrected to the block, the new sample has the residuals that all samples have, and errs
+        only in the little that they still turn it: a product a vector where a full check also
+        converges, and the eigenvalue that is left out with it. A search is made where one is due.
+
+        Returns:
+            Whether it could be. If not, what is tracked stays, for a full check.
+        """
+        sampling = self._sampling
+        assert self._tracked is not None and sampling is not None
+        if not sampling.renews:
             return False
-        late = self._updates >= self._rhythm.interval
-        return late or self.led_astray or self.error(block) > self._rhythm.allowed
-
-    def tracking_tolerance(self, block: Tensor) -> float:
-        """What the sample's error leaves of the tolerance."""
-        return math.sqrt(max(self._tol**2 - self.error(block) ** 2, self._tol**2 / 2))
-
-    def learn(self, before: Tensor, after: Tensor, *, own_errors: float, products: int) -> None:
-        """Learn from a full check what the sample left of the turn since the one before.
-
-        Args:
-            before: Vectors as they were tracked, ``(P, k or more)``.
-            after: What the full check found, likewise.
-            own_errors: What the sample is not to blame for: the errors of the vectors before to the
-                sample's own eigenspace, and of those after.
-            products: Of the full check.
-        """
-        surrogate = self.surrogate
-        corrected = 0 if surrogate is None else surrogate.block.shape[1]
-        # Checks over the sample do what without one corrections of single vectors would have to.
-        self._rhythm.count(
-            updates=self._updates,
-            tracking=self._tracking if surrogate is None else surrogate.num_matvecs - corrected,
-            full=products,
-            with_sample=surrogate is not None,
+        self._check_sample(theta)
+        if sampling.led_astray:
+            return False
+        before, search = self._tracked, self._schedule.search_is_due
+        seen = self._converge(self.operator, theta, start=before, tol=math.inf, search=search)
+        self.num_matvecs += seen.found.num_matvecs
+        if not before.holds(seen.vectors):
+            self._schedule.search_next()  # for what rose
+            return False
+        surrogate = sampling.sample(
+            seen.vectors.block, seen.images(), seed=self.seed + self._checks
         )
-        if surrogate is None:
-            return
-        k = self._k
-        turn = sine_between(surrogate.block[:, :k], after[:, :k])
-        apart = turn if self.led_astray else sine_between(before[:, :k], after[:, :k])
-        left = max(math.sqrt(max(apart**2 - own_errors**2, 0.0)), LEAST_BLAME * apart)
-        self._rhythm.learn(
-            left=left,
-            turn=turn,
-            updates=max(self._updates, 1),
-            full=products,
-            overhead=corrected,
+        after = self._converge(
+            surrogate, theta, start=seen.vectors, tol=CHECK_SHARE * self.tol, search=False
+        )
+        if not seen.vectors.holds(after.vectors):
+            sampling.discard(surrogate)
+            return False
+        self._learn_of_sample(before, after, theta, products=seen.found.num_matvecs)
+        sampling.renew(surrogate)
+        self._take_over(before, after.vectors)
+        self._next_eigenvalue = seen.found.next_eigenvalue
+        if search:
+            self._schedule.searched(found=False)
+        return True
+
+    def _check_all(self, theta: Tensor, *, search: bool) -> EigenResult:
+        """Converge over all samples; where a sample was tracked with, learn what that left."""
+        sampling = self._sampling
+        if self._tracked is None or self._tracked.jumped(theta) or sampling is None:
+            return super()._check_all(theta, search=search)
+        if sampling.surrogate is not None and not sampling.led_astray:
+            self._check_sample(theta)
+        return super()._check_all(theta, search=search or sampling.led_astray)
+
+    def _learn_from_all(
+        self, before: TrackedVectors, check: Check, theta: Tensor, *, risen: bool
+    ) -> None:
+        sampling = self._sampling
+        if sampling is not None:
+            self._learn_of_sample(before, check, theta, products=check.found.num_matvecs)
+        if sampling is not None and self._has_sample and not sampling.led_astray and not risen:
+            # Over the sample they were brought here a moment ago, and learned from there.
+            self._take_over(before, check.vectors)
+        else:
+            super()._learn_from_all(before, check, theta, risen=risen)
+
+    def _learn_of_sample(
+        self, before: TrackedVectors, after: Check, theta: Tensor, *, products: int
+    ) -> None:
+        """Let what all samples were seen to say of the sample decide about the next one."""
+        assert self._sampling is not None
+        self._sampling.learn(
+            before.block,
+            after.vectors.block,
+            own_errors=math.hypot(before.error_at(theta), after.found.error_estimate),
+            products=products,
         )
 
-    def _turn(self, block: Tensor) -> float:
-        assert self.surrogate is not None
-        if self._turned is None or self._turned[0] is not block:
-            turn = sine_between(self.surrogate.block[:, : self._k], block[:, : self._k])
-            self._turned = block, turn
-        return self._turned[1]
+    def _take_over(self, before: TrackedVectors, after: TrackedVectors) -> None:
+        after.take_over(before)
+        self._tracked = after
+        self._schedule.checked()
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that later draws and checks depend on."""
-        surrogate = self.surrogate
-        return {
-            "rhythm": vars(self._rhythm).copy(),
-            "checked": self._checked,
-            "equivalents": self._equivalents,
-            "updates": self._updates,
-            "tracking": self._tracking,
-            "led_astray": self.led_astray,
-            "surrogate": None
-            if surrogate is None
-            else {
-                "indices": surrogate.sample.indices,
-                "weights": surrogate.sample.weights,
-                "block": surrogate.block,
-                "correction": surrogate.correction,
-                "num_matvecs": surrogate.num_matvecs,
-            },
-        }
+    def _checked_all(self, check: Check) -> EigenResult:
+        found = super()._checked_all(check)
+        if self._sampling is not None:
+            self._sampling.checked(check.vectors.block, check.images())
+        return found
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self._rhythm = SamplingRhythm(**state["rhythm"])
-        self._checked = state["checked"]
-        self._equivalents = state["equivalents"]
-        self._updates, self._tracking = state["updates"], state["tracking"]
-        self.led_astray = state["led_astray"]
-        self._turned, self.surrogate = None, None
-        stored = state["surrogate"]
-        if stored is not None:
-            sample = Sample(indices=stored["indices"], weights=stored["weights"])
-            self.surrogate = SampledCurvature(
-                self._operator, sample, stored["block"], stored["correction"]
-            )
-            self.surrogate.num_matvecs = stored["num_matvecs"]
+    def _tracked_state(self) -> dict[str, Any]:
+        sampling = None if self._sampling is None else self._sampling.state_dict()
+        return {**super()._tracked_state(), "sampling": sampling}
 
-
-def sine_between(first: Tensor, second: Tensor) -> float:
-    """``‖sin Θ‖_F`` between the spans of two orthonormal ``(P, k)`` blocks."""
-    cosines = inner(first, second)
-    return math.sqrt(max(first.shape[1] - float(cosines.square().sum()), 0.0))
+    def _load_tracked_state(self, state: dict[str, Any]) -> None:
+        super()._load_tracked_state(state)
+        if self._sampling is not None:
+            self._sampling.load_state_dict(state["sampling"])

@@ -17,9 +17,10 @@ from sharpflat.curvature.checks import (
 )
 from sharpflat.curvature.eigen import EigenResult
 from sharpflat.curvature.krylov import SymmetricOperator
+from sharpflat.curvature.sampled_tracking import SampledTracker, Samples
 from sharpflat.curvature.surroundings import Surroundings
 from sharpflat.curvature.tracked import TrackedVectors
-from sharpflat.curvature.tracker import STATE, EigenspaceTracker, Refresh, Samples
+from sharpflat.curvature.tracker import Refresh
 
 #: Updates in a row whose surroundings changed, after which it is said what that costs.
 MANY_CHANGES = 5
@@ -36,7 +37,7 @@ class MovingOperator(SymmetricOperator, Protocol):
         """A copy of the parameters now, ``(P,)``."""
 
 
-class DominantSubspace(EigenspaceTracker):
+class DominantSubspace(SampledTracker):
     """The span of the top k eigenvectors of a curvature operator along training.
 
     Holds k + 2 vectors of length P, twice more of them while it tracks with a sample, and k² more
@@ -247,7 +248,7 @@ class DominantSubspace(EigenspaceTracker):
             ValueError: The state is of another k, number of parameters, policy or tolerance, or
                 of something else.
         """
-        if missing := {*STATE, "made_with", "last_theta"} - state.keys():
+        if missing := self.state_dict().keys() - state.keys():
             raise ValueError(
                 f"the state lacks {', '.join(sorted(missing))}: it is not that of a "
                 "DominantSubspace of this version of sharpflat"
