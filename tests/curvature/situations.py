@@ -159,6 +159,66 @@ MODELS: dict[str, Callable[[], Situation]] = {
 }
 
 
+def of_hooked(hook_on: Callable[[nn.Module, dict[str, float]], object]) -> Situation:
+    """A model whose layer scales by what a function's closure holds."""
+    model, options = Net(), {"scale": 1.0}
+    hook_on(model.first, options)
+    return Situation(model=model, loss=mse_loss, change=lambda: options.update(scale=3.0))
+
+
+def function_of_a_closure() -> Situation:
+    options = {"scale": 1.0}
+    return of_model(
+        lambda h: options["scale"] * h, lambda a, h: a(h), lambda _: options.update(scale=3.0)
+    )
+
+
+def sparse_buffer() -> Situation:
+    situation = of_model(None, lambda _, h: h, lambda m: m.places._values().fill_(3.0))
+    model = situation.model
+    model.register_buffer("places", torch.eye(HIDDEN, dtype=torch.float64).to_sparse_coo())
+    model.read = lambda hidden: torch.sparse.mm(model.places, hidden.T).T
+    return situation
+
+
+def replace_forward(layer: nn.Module, options: dict[str, float]) -> None:
+    before = layer.forward
+    layer.forward = lambda x: options["scale"] * before(x)
+
+
+MODELS |= {
+    "closure of a function": function_of_a_closure,
+    "closure of a hook": lambda: of_hooked(
+        lambda layer, options: layer.register_forward_hook(lambda *io: options["scale"] * io[2])
+    ),
+    "closure of a hook before": lambda: of_hooked(
+        lambda layer, options: layer.register_forward_pre_hook(
+            lambda _, inputs: (options["scale"] * inputs[0],)
+        )
+    ),
+    "closure of a replaced forward": lambda: of_hooked(replace_forward),
+    "attribute of a module that is no layer": lambda: of_model(
+        [nn.LeakyReLU(0.1)],
+        lambda a, h: a[0](h),
+        lambda m: setattr(m.held[0], "negative_slope", 3.0),
+    ),
+    "mode of a module that is no layer": lambda: of_model(
+        [nn.Dropout(1.0).eval()], lambda a, h: a[0](h) + h, lambda m: m.held[0].train()
+    ),
+    "sparse buffer in place": sparse_buffer,
+    "sparse tensor replaced": lambda: of_model(
+        torch.eye(HIDDEN, dtype=torch.float64).to_sparse(),
+        lambda a, h: h @ a.to_dense(),
+        lambda m: setattr(m, "held", torch.eye(HIDDEN).double().flip(0).to_sparse()),
+    ),
+    "sparse tensor in place": lambda: of_model(
+        torch.eye(HIDDEN, dtype=torch.float64).to_sparse(),
+        lambda a, h: h @ a.to_dense(),
+        lambda m: m.held._values().fill_(3.0),
+    ),
+}
+
+
 class ScaledError(nn.Module):
     """A module whose number is read by ``forward`` and by whoever calls it."""
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import eigsh, svds
 
 from sharpflat.curvature import GGNOperator, HessianOperator, MatrixOperator, top_eigenpairs
 from sharpflat.curvature.algebra import PreconditionedOperator, combination, to_scipy
@@ -70,3 +70,34 @@ def test_refuses_what_does_not_add_up(matrix_with):
         combination((1.0, first), (1.0, MatrixOperator(torch.eye(30))))
     with pytest.raises(ValueError, match="at least one"):
         combination()
+
+
+def test_scipys_solvers(matrix_with):
+    """Oracles: the matrix, its singular values; a complex vector's imaginary part is not lost."""
+    operator, _ = matrix_with(EIGENVALUES)
+    matrix, operator = operator.matrix, to_scipy(operator)
+    largest = svds(operator, 2, return_singular_vectors=False)
+    assert np.allclose(np.sort(largest), torch.linalg.svdvals(matrix)[:2].numpy()[::-1])
+    ones = np.ones(30)
+    assert np.allclose(operator.H @ ones, matrix.numpy() @ ones)
+    with pytest.raises(ValueError, match="complex"):
+        operator @ (ones + 1j)
+
+
+def test_combinations_multiply(matrix_with):
+    """Oracle: the matrix."""
+    matrix, v = matrix_with(EIGENVALUES)[0].matrix, torch.ones(30, dtype=torch.float64)
+    operator = 2 * MatrixOperator(matrix)
+    assert torch.allclose(operator @ v, 2 * matrix @ v)
+    assert torch.allclose(operator @ v[:, None], 2 * matrix @ v[:, None])
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda A: A + 1.0, lambda A: A - 1.0, lambda A: combination((1.0, "A"))],
+    ids=["plus", "minus", "text"],
+)
+def test_refuses_to_add_what_is_no_operator(matrix_with, ask):
+    """Oracle: the documentation; a shift is an argument of its own."""
+    with pytest.raises(TypeError, match="operator is a"):
+        ask(matrix_with(EIGENVALUES)[0])

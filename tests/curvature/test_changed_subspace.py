@@ -6,6 +6,7 @@ Trusted are the eigenvectors, by ``torch.linalg.eigh``, of the dense Hessian tha
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -410,3 +411,21 @@ def test_running_statistics_move_with_the_parameters(sine, batch_size):
 
     assert products_of_small_steps(subspace, own, step, sine) < 20 * K
     assert not torch.equal(own.model.norm.running_mean, before)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy], ids=["deep", "shallow"])
+def test_a_copy_sees_what_changes_after_it_was_made(sine, copied):
+    """Oracle: the eigenvectors of the dense Hessian at the step after a change of a buffer."""
+    own = problem()
+    subspace = DominantSubspace(HessianOperator(own.model, own.loss, own.x, own.y), K, tol=TOL)
+    for _ in range(5):
+        own.step()
+        subspace.update()
+    other = copied(subspace)
+    model = other.operator.model
+    after = Problem(model=model, loss=own.loss, x=own.x, y=own.y)
+    model.mask.copy_(model.mask.flip(0))
+    for _ in range(3):
+        after.step()
+        other.update()
+        assert sine(after.eigenvectors(), other.basis) <= TOL

@@ -6,8 +6,10 @@ import random
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.functional import mse_loss
+from torch.utils.checkpoint import checkpoint
 
 from sharpflat.curvature import (
     DominantSubspace,
@@ -365,3 +367,34 @@ def test_no_curvature_where_the_loss_is_not_finite():
     operator = HessianOperator(nn.Linear(4, 3), functional.huber_loss, X, targets)
     with pytest.raises(NonFiniteProductError, match="the loss or the data are not finite"):
         top_eigenpairs(operator, 1)
+
+
+class Checkpointed(nn.Module):
+    """Recomputes its first layer, behind inputs that require a gradient as adapters have them."""
+
+    def __init__(self, use_reentrant: bool | None) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 5).double(), nn.Linear(5, 3).double()
+        self.use_reentrant = use_reentrant
+
+    def part(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.first(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        if self.use_reentrant is None:
+            return self.second(self.part(x))
+        return self.second(checkpoint(self.part, x, use_reentrant=self.use_reentrant))
+
+
+@pytest.mark.parametrize("kind", [HessianOperator, GGNOperator, FunctionalHessianOperator])
+def test_recomputed_activations(kind):
+    """Oracle: the same model without; reentrant, its first layer's gradient would be zeros."""
+    x, y = torch.randn(20, 4, dtype=torch.float64), torch.randn(20, 3, dtype=torch.float64)
+    plain, recomputed = Checkpointed(None), Checkpointed(False)
+    recomputed.load_state_dict(plain.state_dict())
+    v = torch.ones(43, dtype=torch.float64)
+    expected = kind(plain, mse_loss, x, y) @ v
+    assert torch.allclose(kind(recomputed, mse_loss, x, y) @ v, expected, atol=1e-13)
+    with pytest.raises(UnsupportedModelError, match="use_reentrant=False"):
+        kind(Checkpointed(True), mse_loss, x, y)

@@ -1,20 +1,27 @@
 """Any data: batches that are read at each pass, nested inputs and outputs, sums with counts."""
 
+import copy
 import gc
+import random
 import weakref
 from collections import OrderedDict, UserDict
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import (
     BatchSampler,
+    ConcatDataset,
     DataLoader,
     Dataset,
     DistributedSampler,
     RandomSampler,
+    Sampler,
+    Subset,
+    SubsetRandomSampler,
     TensorDataset,
 )
 
@@ -76,6 +83,55 @@ class Flipped(Noisy):
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
         x = torch.arange(4, dtype=torch.float64) + i
         return (x.flip(0) if torch.rand(()) < 0.5 else x), i % 3
+
+
+class Own(Dataset):
+    """Holds its samples under names of its own, in tensors or arrays."""
+
+    def __init__(self, x: Tensor, y: Tensor, *, in_arrays: bool) -> None:
+        self.images, self.labels = (x.numpy(), y.numpy()) if in_arrays else (x, y)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        return torch.as_tensor(self.images[i]), torch.as_tensor(self.labels[i])
+
+
+class Shuffled(Sampler):
+    """Draws from a module's own generator."""
+
+    def __init__(self, module) -> None:
+        self.module = module
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __iter__(self):
+        order = list(range(SAMPLES))
+        self.module.shuffle(order)
+        return iter(order)
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+LOADERS = {
+    "shuffle": lambda samples: DataLoader(samples, 7, shuffle=True),
+    "generator": lambda samples: DataLoader(samples, 7, shuffle=True, generator=seeded()),
+    "sampler": lambda samples: DataLoader(
+        samples, 7, sampler=RandomSampler(samples, generator=seeded())
+    ),
+    "sampler of a batch sampler": lambda samples: DataLoader(
+        samples,
+        batch_sampler=BatchSampler(
+            SubsetRandomSampler(range(SAMPLES), generator=seeded()), 7, drop_last=False
+        ),
+    ),
+    "Python's": lambda samples: DataLoader(samples, 7, sampler=Shuffled(random)),
+    "NumPy's": lambda samples: DataLoader(samples, 7, sampler=Shuffled(np.random)),
+}
 
 
 class Once:
@@ -155,15 +211,53 @@ class TestBatches:
                 operator @ torch.ones(operator.shape[0])
             assert len(passes) == expected
 
-    def test_random_numbers_of_others_are_left_alone(self, data):
-        """Oracle: the states of torch's generator and of the loader's own, before."""
-        own = torch.Generator().manual_seed(3)
-        loader = DataLoader(TensorDataset(*data), batch_size=7, shuffle=True, generator=own)
-        model = network()
-        states = torch.get_rng_state(), own.get_state()
-        operator = HessianOperator(model, cross_entropy, loader, memory_limit=0)
+    @pytest.mark.parametrize("name", LOADERS)
+    def test_random_numbers_of_others_are_left_alone(self, data, name):
+        """Oracle: the order of a training epoch without a product in its middle."""
+        model, orders = network(), []
+        for measures in (False, True):
+            torch.manual_seed(0)
+            random.seed(0)
+            np.random.seed(0)
+            loader = LOADERS[name](TensorDataset(*data))
+            operator = HessianOperator(model, cross_entropy, loader if measures else [data])
+            order = []
+            for epoch in range(2):
+                for x, _ in loader:
+                    order.append(x)
+                    if epoch == 0:
+                        move(model)
+                        operator @ torch.ones(operator.shape[0])
+            orders.append(torch.cat(order))
+        assert torch.equal(*orders)
+
+    def test_a_copys_random_numbers_are_left_alone_too(self, data):
+        """Oracle: the state of torch's generator before."""
+        loader = DataLoader(TensorDataset(*data), 7, shuffle=True)
+        operator = copy.deepcopy(HessianOperator(network(), cross_entropy, loader, memory_limit=0))
+        before = torch.get_rng_state()
         operator @ torch.ones(operator.shape[0])
-        assert all(map(torch.equal, states, (torch.get_rng_state(), own.get_state())))
+        assert torch.equal(torch.get_rng_state(), before)
+
+    @pytest.mark.parametrize("through", ["own", "arrays", "concatenated", "subset"])
+    def test_what_a_dataset_holds_is_looked_at(self, data, through):
+        """Oracle: other samples are refused as in a list, also where all graphs are kept."""
+        x, y = data
+        own = Own(x, y, in_arrays=through == "arrays")
+        whole = {
+            "concatenated": ConcatDataset([TensorDataset(x, y), Own(x, y, in_arrays=False)]),
+            "subset": Subset(own, range(SAMPLES)),
+        }.get(through, own)
+        operator = HessianOperator(network(), cross_entropy, DataLoader(whole, 7))
+        v = torch.ones(operator.shape[0])
+        operator @ v
+        x.mul_(3)
+        with pytest.raises(ValueError, match=r"other values.*operator\.rebind\(\)"):
+            operator @ v
+        operator.rebind()
+        twice = through == "concatenated"
+        expected = (torch.cat([x, x]), torch.cat([y, y])) if twice else (x, y)
+        assert_same(operator, HessianOperator(operator.model, cross_entropy, *expected))
 
     @pytest.mark.parametrize("memory_limit", [0, None])
     @pytest.mark.parametrize("through_data", [False, True])
@@ -226,8 +320,10 @@ class TestBatches:
 class TestFingerprint:
     """Two passes are told apart by their samples alone."""
 
-    def fingerprint(self, *batches: tuple[object, Tensor]) -> Fingerprint:
-        found = Fingerprint()
+    def fingerprint(
+        self, *batches: tuple[object, Tensor], first: Fingerprint | None = None
+    ) -> Fingerprint:
+        found = Fingerprint(first)
         for batch in batches:
             found.add(*batch)
         return found
@@ -239,23 +335,36 @@ class TestFingerprint:
         order = torch.randperm(50)
         first = self.fingerprint(({"a": (x, y)}, y))
         cut = [({"a": (x[i], y[i])}, y[i]) for i in order.split(7)]
-        assert self.fingerprint(*cut).difference(first) is None
+        assert self.fingerprint(*cut, first=first).difference() is None
         other = x.clone()
         other[13, 2, 20] += 1
-        found = self.fingerprint(({"a": (other, y)}, y)).difference(first)
+        found = self.fingerprint(({"a": (other, y)}, y), first=first).difference()
         assert found == "other values in inputs['a'][0] than the first pass had"
-        found = self.fingerprint(({"a": (x, y)}, y.roll(1))).difference(first)
+        found = self.fingerprint(({"a": (x, y)}, y.roll(1)), first=first).difference()
         assert found == "other pairs of inputs and targets than the first pass had"
 
-    def test_padding_alone_may_differ(self):
-        """Oracle: rows of token ids cut at other lengths; then one token changed."""
-        tokens = torch.randint(1, 1000, (20, 6))
-        tokens[:, 4:] = 0
+    @pytest.mark.parametrize("padding", [0, -100])
+    @pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.bfloat16])
+    def test_padding_alone_may_differ(self, dtype, padding):
+        """Oracle: rows of token ids or features cut at other lengths; then one changed."""
+        tokens = torch.randint(1, 1000, (20, 6)).to(dtype)
+        tokens[:, 4:] = padding
         first = self.fingerprint((tokens[:10, :4], tokens[:10]), (tokens[10:], tokens[10:]))
-        again = self.fingerprint((tokens[5:], tokens[5:]), (tokens[:5, :4], tokens[:5]))
-        assert again.difference(first) is None
-        tokens[3, 0] = 1 + tokens[3, 0] % 999
-        assert self.fingerprint((tokens, tokens)).difference(first)
+        again = self.fingerprint(
+            (tokens[5:], tokens[5:]), (tokens[:5, :4], tokens[:5]), first=first
+        )
+        assert again.difference() is None
+        tokens[3, 0] = 3 if tokens[3, 0] != 3 else 5
+        assert self.fingerprint((tokens, tokens), first=first).difference()
+
+    def test_noise_in_samples_of_several_lengths(self):
+        """Oracle: no two features are the same as before."""
+        batches = [(torch.randn(8, 3 + i, 4), torch.arange(8)) for i in range(4)]
+        first = self.fingerprint(*batches)
+        assert self.fingerprint(*batches[::-1], first=first).difference() is None
+        noisy = [(x + 0.01 * torch.randn(x.shape), y) for x, y in batches]
+        found = self.fingerprint(*noisy, first=first).difference()
+        assert found == "other values in inputs than the first pass had"
 
 
 class TestRefusedBatches:
@@ -314,6 +423,12 @@ class TestRefusedBatches:
                     HessianOperator(network(), mse, loader)
             else:
                 assert HessianOperator(network(), mse, loader).num_samples == count // 2
+
+    def test_a_loader_of_one_iterator(self, data):
+        """Oracle: reading it in the middle of an epoch would start that epoch anew."""
+        loader = DataLoader(TensorDataset(*data), 7, num_workers=1, persistent_workers=True)
+        with pytest.raises(ValueError, match="persistent_workers=True"):
+            HessianOperator(network(), cross_entropy, loader)
 
     def test_sampling_by_number(self, data):
         """Oracle: samples of batches have no numbers."""

@@ -431,6 +431,53 @@ def test_alignment_of_vectors_whose_squares_are_out_of_range(scale):
     assert math.isnan(subspace.alignment(math.nan * v))
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-60, 1e60, 1e200])
+def test_alignment_of_vectors_that_the_basis_precision_does_not_hold(scale):
+    """Oracle: alignment does not depend on the vector's length; float32 reaches from 1e-45."""
+    model, x, y = small_model()
+    subspace = DominantSubspace(HessianOperator(model.float(), mse, x.float(), y), 2)
+    v = torch.linspace(-1, 2, subspace.operator.shape[0], dtype=torch.float64)
+    assert subspace.basis.dtype == torch.float32
+    assert subspace.alignment(scale * v) == pytest.approx(subspace.alignment(v))
+    assert subspace.alignment(0 * v) == 0.0
+    assert math.isnan(subspace.alignment(math.inf * v))
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_in_and_out_of_inference_mode(sine, within):
+    """Oracle: the same updates outside of it."""
+    outside, changing = DominantSubspace(RotatingMatrix(), K), DominantSubspace(RotatingMatrix(), K)
+    for step in range(30):
+        for subspace in (outside, changing):
+            torch.manual_seed(step)
+            subspace.operator.move(0.01)
+            with torch.inference_mode(subspace is changing and (step % 2 == 0) == within):
+                subspace.update()
+    assert torch.equal(outside.basis, changing.basis)
+
+
+def test_the_gradient_in_inference_mode():
+    """Oracle: outside of it."""
+    model, x, y = small_model()
+    operator = HessianOperator(model, mse, x, y)
+    loss, gradient = operator.loss_and_gradient()
+    with torch.inference_mode():
+        within = operator.loss_and_gradient()
+    assert within[0] == loss and torch.equal(within[1], gradient)
+
+
+def test_refuses_an_operator_that_was_bound_to_other_parameters():
+    """Oracle: the basis is of vectors of the size before."""
+    model, x, y = small_model()
+    subspace = DominantSubspace(HessianOperator(model, mse, x, y), 2)
+    subspace.update()
+    model[0].weight.requires_grad_(False)
+    subspace.operator.rebind()
+    for ask in (subspace.update, subspace.refresh):
+        with pytest.raises(ModelChangedError, match="make a new DominantSubspace"):
+            ask()
+
+
 def test_refuses_autocast():
     """Oracle: a projection in bfloat16 is off by 3 %."""
     subspace = DominantSubspace(RotatingMatrix(), K)

@@ -5,7 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from sharpflat.curvature import DominantSubspace, HessianOperator, MatrixOperator, top_eigenpairs
+from sharpflat.curvature import (
+    DominantSubspace,
+    HessianOperator,
+    MatrixOperator,
+    top_eigenpairs,
+    trace,
+)
 from sharpflat.optim import ProjectedOptimizer
 
 MODEL, LOSS = nn.Linear(3, 1, bias=False), nn.MSELoss()
@@ -46,6 +52,14 @@ WRONG = {
         lambda: _project(MODEL.parameters(), DominantSubspace(OPERATOR, 1)),
         r"base_optimizer is or holds a Parameter: give an optimizer such as torch\.optim\.SGD",
     ),
+    "a combination to track": (
+        lambda: DominantSubspace(2 * OPERATOR, 1),
+        "LinearCombination has no parameters",
+    ),
+    "a list to start from": (
+        lambda: top_eigenpairs(OPERATOR, 1, initial=[[1.0]]),
+        "vector is a list",
+    ),
     "no optimizer": (
         lambda: _project(None, DominantSubspace(OPERATOR, 1)),
         "base_optimizer is or holds a NoneType",
@@ -58,6 +72,41 @@ def test_refuses_another_kind(name: str) -> None:
     ask, message = WRONG[name]
     with pytest.raises(TypeError, match=message):
         ask()
+
+
+REFUSED = {
+    "complex vectors to start from": (
+        lambda: top_eigenpairs(OPERATOR, 1, initial=torch.ones(3, 1) * 1j),
+        "initial is torch.complex64",
+    ),
+    "a limit that is no integer": (
+        lambda: top_eigenpairs(OPERATOR, 1, max_matvecs=1e3),
+        "max_matvecs is 1000.0; .*an integer",
+    ),
+    "products that are no integer": (
+        lambda: trace(OPERATOR, num_matvecs=10.5),
+        "num_matvecs is 10.5; .*an integer",
+    ),
+    "a sparse matrix": (
+        lambda: MatrixOperator(torch.eye(3).to_sparse()),
+        r"torch.sparse_coo .*to_dense\(\)",
+    ),
+    "an empty matrix": (lambda: MatrixOperator(torch.empty(0, 0)), "of size 0"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refuses_another_value(name: str) -> None:
+    ask, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        ask()
+
+
+@pytest.mark.parametrize("name", ["model", "loss_fn", "inputs", "targets"])
+def test_refuses_to_be_given_others_later(name: str) -> None:
+    """Oracle: the documentation; its graphs would go on with those it was built with."""
+    with pytest.raises(AttributeError, match=name):
+        setattr(OPERATOR, name, getattr(OPERATOR, name))
 
 
 @pytest.mark.parametrize("weight", ["0", torch.zeros(2), None, 1j])

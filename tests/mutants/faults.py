@@ -505,8 +505,8 @@ CURVATURE = (
     Fault(
         "an alignment is its square",
         SUBSPACE,
-        "torch.linalg.vector_norm(self.basis.T @ v).item() / norm",
-        "(torch.linalg.vector_norm(self.basis.T @ v).item() / norm) ** 2",
+        "torch.linalg.vector_norm(basis.T @ v).item() / norm",
+        "(torch.linalg.vector_norm(basis.T @ v).item() / norm) ** 2",
         (COLUMN,),
     ),
     Fault(

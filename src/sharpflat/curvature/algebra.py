@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sharpflat.curvature.checks import refuse_unless_tensor
+from sharpflat.curvature.checks import refuse_unless_operator, refuse_unless_tensor
 from sharpflat.curvature.krylov import SymmetricOperator
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def real_vectors(V: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class OperatorAlgebra:
-    """Gives a symmetric operator ``-A``, ``a * A``, ``A / a``, ``A + B`` and ``A - B``.
+    """Gives a symmetric operator ``A @ v``, ``-A``, ``a * A``, ``A / a``, ``A + B`` and ``A - B``.
 
     Example:
         >>> import torch
@@ -51,6 +51,10 @@ class OperatorAlgebra:
 
     #: ``array * A`` is refused as ``A * array`` is, where NumPy would make an array of operators.
     __array_ufunc__ = None
+
+    def __matmul__(self: SymmetricOperator, other: Tensor) -> Tensor:
+        refuse_unless_tensor(other)
+        return self.matmat(other[:, None])[:, 0] if other.ndim == 1 else self.matmat(other)
 
     def __neg__(self: SymmetricOperator) -> LinearCombination:
         return combination((-1.0, self))
@@ -76,6 +80,7 @@ class LinearCombination(OperatorAlgebra):
     def __init__(self, terms: tuple[tuple[float, SymmetricOperator], ...], shift: float) -> None:
         first = terms[0][1]
         for _, operator in terms:
+            refuse_unless_operator(operator)
             if (operator.shape, operator.dtype, operator.device) != (
                 first.shape,
                 first.dtype,
@@ -106,7 +111,7 @@ def combination(*terms: tuple[float, SymmetricOperator], shift: float = 0.0) -> 
         shift: ``s``.
 
     Raises:
-        TypeError: A factor is no single number.
+        TypeError: A factor is no single number, or something is no operator.
         ValueError: No term, or operators that differ in shape, dtype or device.
     """
     if not terms:
@@ -158,8 +163,16 @@ def to_scipy(operator: SymmetricOperator) -> LinearOperator:
     from scipy.sparse.linalg import LinearOperator
 
     def multiply(block: NDArray[np.float64]) -> NDArray[np.float64]:
-        vectors = torch.as_tensor(block, dtype=operator.dtype, device=operator.device)
+        vectors = real_vectors(torch.as_tensor(block, device=operator.device), operator.dtype)
+        vectors = vectors.to(operator.dtype)
         products = operator.matmat(vectors.reshape(operator.shape[0], -1))
         return np.asarray(products.reshape(vectors.shape).double().cpu().numpy())
 
-    return LinearOperator(operator.shape, matvec=multiply, matmat=multiply, dtype="float64")
+    return LinearOperator(
+        operator.shape,
+        matvec=multiply,
+        rmatvec=multiply,
+        matmat=multiply,
+        rmatmat=multiply,
+        dtype="float64",
+    )

@@ -136,8 +136,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         process_group: ProcessGroup | None = None,
     ) -> None:
         refuse_unless_module(model)
-        self.model = model
-        self.loss_fn = loss_fn
+        self._model, self._loss_fn = model, loss_fn
         if chunk_size is not None and as_count(chunk_size) < 1:
             raise ValueError(f"chunk_size is {chunk_size!r}; it must be an integer, at least 1")
         if memory_limit is not None and memory_limit < 0:
@@ -170,10 +169,6 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
 
     def _set_data(self, data: Samples | Batches) -> None:
         self._data = data
-        # Batches are not held.
-        held = data if isinstance(data, Samples) else None
-        self.inputs: Nested = held and held.inputs
-        self.targets: Nested = held and held.targets
         self.num_samples = len(data)  # of this process
         self._graphs = RecordedGraphs(
             data,
@@ -182,6 +177,26 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             memory_limit=self.memory_limit,
             device=self.device,
         )
+
+    @property
+    def model(self) -> nn.Module:
+        """The model; of another one build another operator."""
+        return self._model
+
+    @property
+    def loss_fn(self) -> LossFunction:
+        """The loss as it was given; for another one build another operator."""
+        return self._loss_fn
+
+    @property
+    def inputs(self) -> Nested:
+        """Inputs of the samples; ``None`` of batches, which are not held."""
+        return self._data.inputs if isinstance(self._data, Samples) else None
+
+    @property
+    def targets(self) -> Nested:
+        """Likewise."""
+        return self._data.targets if isinstance(self._data, Samples) else None
 
     def _count_samples(self) -> None:
         own = torch.tensor(len(self._data), device=self.device)
@@ -295,16 +310,16 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         """
         if self._weights is not None:
             raise ValueError("a weighted sum over some samples has no loss of its own: use all")
-        loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        total, count = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device), 0.0
         with torch.inference_mode(False), self._evaluation():
+            loss = torch.zeros((), dtype=torch.float64, device=self.device)
+            total, count = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device), 0.0
             for chunk in self._data.chunks(self._graphs.chunk_size):
                 part, counted = self._recorder.loss_of(chunk)
                 total += self._flatten(gradient(part, self._leaves))
                 loss += part.detach()
                 count += counted
                 del chunk, part  # before the next chunk's graph is built
-        return float(self._mean(loss, count)), self._mean(total, count)
+            return float(self._mean(loss, count)), self._mean(total, count)
 
     @contextmanager
     def _evaluation(self, *vectors: Tensor) -> Iterator[Surroundings]:
@@ -328,10 +343,6 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
 
     def _state(self) -> tuple[Tensor, ...]:
         return (*self.model.parameters(), *self.model.buffers())
-
-    def __matmul__(self, other: Tensor) -> Tensor:
-        refuse_unless_tensor(other)
-        return self.matvec(other) if other.ndim == 1 else self.matmat(other)
 
     def _snapshot(self) -> Snapshot:
         # Parameters outside the block shape it too.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DistributedSampler, Subset, TensorDataset
+from torch.utils.data import DistributedSampler
 
 from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.fingerprint import Fingerprint
+from sharpflat.curvature.held import Held, held_by_dataset
 from sharpflat.curvature.nested import Nested, map_tensors, tensors_in
 from sharpflat.curvature.samples import Chunk, Samples
 
@@ -21,7 +24,8 @@ class Batches:
 
     It is read once when this is made, and the samples of every later pass are compared with those
     of the first, whatever their order. Passes draw from random numbers of their own: the global
-    generator of torch and the loader's are as they were afterwards.
+    generators of torch, NumPy and Python, the loader's and its samplers' are as they were
+    afterwards.
 
     Attributes:
         num_samples: In a pass.
@@ -37,8 +41,8 @@ class Batches:
         casts: The dtype that tensors of some dtype are cast to.
 
     Raises:
-        ValueError: It cannot be read again and again, holds no samples or no such pairs, or is a
-            process's share that repeats samples of another.
+        ValueError: It cannot be read again and again, or not beside an epoch of training, holds no
+            samples or no such pairs, or is a process's share that repeats samples of another.
     """
 
     def __init__(
@@ -52,13 +56,15 @@ class Batches:
                 f"a {type(batches).__name__} can be read once only, and every product reads all "
                 "batches: pass a DataLoader, or list(batches) if they fit into memory"
             )
+        if getattr(batches, "persistent_workers", False):
+            raise ValueError(
+                "the DataLoader has persistent_workers=True, of which there is one iterator: a "
+                "product in the middle of an epoch would end it; give the operator a DataLoader "
+                "of the same dataset without"
+            )
         _refuse_padded_shares(batches)
         self.batches, self.device, self.casts = batches, device, dict(casts or {})
         self._passes = 0
-        own = getattr(batches, "generator", None)
-        self._generators = [torch.default_generator]
-        if isinstance(own, torch.Generator) and own is not torch.default_generator:
-            self._generators.append(own)
         self._first_pass: Fingerprint | None = None
         self.num_samples = self.largest_batch = 0
         most, total = 0, 0
@@ -79,13 +85,15 @@ class Batches:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """Those that are known to be read from: of a list of batches, or of a ``TensorDataset``."""
+        """Those of a list of batches."""
         if type(self.batches) in (list, tuple):  # of which a pass costs nothing
             return tuple(part for pair in self.batches for part in tensors_in(_pair(pair)))
-        data = getattr(self.batches, "dataset", None)
-        while isinstance(data, Subset):
-            data = data.dataset
-        return tuple(data.tensors) if isinstance(data, TensorDataset) else ()
+        return ()
+
+    @property
+    def held(self) -> Held:
+        """Tensors and arrays of a loader's dataset."""
+        return held_by_dataset(getattr(self.batches, "dataset", None), "data")
 
     def moved(self, old: BoundModel, new: BoundModel) -> Batches:
         """For a model that was moved or cast: tensors of its old precision get the new."""
@@ -111,9 +119,9 @@ class Batches:
             position += len(batch)
 
     def _pass(self) -> Iterator[Samples]:
-        fingerprint = Fingerprint()
+        fingerprint = Fingerprint(self._first_pass)
         self._passes += 1
-        states = [g.clone_state().manual_seed(self._passes).get_state() for g in self._generators]
+        states = _seeded(self._generators, self._passes)
         with self._own_randomness(states):
             iterator = iter(self.batches)
         while True:
@@ -129,7 +137,7 @@ class Batches:
             yield samples
         if self._first_pass is None:
             self._first_pass = fingerprint
-        elif difference := fingerprint.difference(self._first_pass):
+        if difference := fingerprint.difference():
             raise ValueError(
                 f"pass {self._passes} over the batches yields {difference}, but every product is "
                 "over the same samples: read them without random augmentation, sampling with "
@@ -141,18 +149,31 @@ class Batches:
     def _placed(self, part: Tensor) -> Tensor:
         return part.to(self.device, self.casts.get(part.dtype, part.dtype))
 
+    @property
+    def _generators(self) -> list[torch.Generator]:
+        """Of torch, that reading may draw from."""
+        batch_sampler = getattr(self.batches, "batch_sampler", None)
+        drawing = (
+            self.batches,
+            getattr(self.batches, "sampler", None),
+            batch_sampler,
+            getattr(batch_sampler, "sampler", None),
+        )
+        owned = [getattr(part, "generator", None) for part in drawing]
+        found = [each for each in owned if isinstance(each, torch.Generator)]
+        return list({id(each): each for each in (torch.default_generator, *found)}.values())
+
     @contextmanager
-    def _own_randomness(self, states: list[Tensor]) -> Iterator[None]:
+    def _own_randomness(self, states: list[Any]) -> Iterator[None]:
         """Swapped at each batch, so that a pass that is given up midway leaves nothing behind."""
-        outside = [generator.get_state() for generator in self._generators]
+        generators = self._generators
+        outside = _states(generators)
         try:
-            for generator, state in zip(self._generators, states, strict=True):
-                generator.set_state(state)
+            _set_states(generators, states)
             yield
         finally:
-            states[:] = [generator.get_state() for generator in self._generators]
-            for generator, state in zip(self._generators, outside, strict=True):
-                generator.set_state(state)
+            states[:] = _states(generators)
+            _set_states(generators, outside)
 
 
 def data_of(inputs: Nested, targets: Nested, bound: BoundModel) -> Samples | Batches:
@@ -171,6 +192,24 @@ def data_of(inputs: Nested, targets: Nested, bound: BoundModel) -> Samples | Bat
         return Batches(inputs, bound.device, bound.casts)
     inputs = (inputs,) if isinstance(inputs, Tensor) else inputs
     return Samples(inputs=inputs, targets=targets, casts=bound.casts)
+
+
+def _seeded(generators: list[torch.Generator], seed: int) -> list[Any]:
+    """States of Python's generator, NumPy's and torch's, as from a seed."""
+    torchs = [each.clone_state().manual_seed(seed).get_state() for each in generators]
+    return [random.Random(seed).getstate(), np.random.RandomState(seed).get_state(), *torchs]
+
+
+def _states(generators: list[torch.Generator]) -> list[Any]:
+    torchs = [each.get_state() for each in generators]
+    return [random.getstate(), np.random.get_state(), *torchs]  # the user's, put back
+
+
+def _set_states(generators: list[torch.Generator], states: list[Any]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    for each, state in zip(generators, states[2:], strict=True):
+        each.set_state(state)
 
 
 def _refuse_padded_shares(batches: Iterable[Any]) -> None:

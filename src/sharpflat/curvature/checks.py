@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -48,6 +48,21 @@ def refuse_unless_operator(given: Any) -> None:
         raise TypeError(
             f"the operator is a {type(given).__name__}: give a curvature operator, such as "
             "HessianOperator(model, loss_fn, inputs, targets), or MatrixOperator(tensor)"
+        )
+
+
+def refuse_unless_moving(given: Any) -> None:
+    """Raise unless something multiplies and says where its parameters are.
+
+    Raises:
+        TypeError: With the remedy.
+    """
+    refuse_unless_operator(given)
+    if not all(hasattr(given, name) for name in ("parameters", "theta")):
+        raise TypeError(
+            f"a {type(given).__name__} has no parameters that it could be followed along: give a "
+            "curvature operator of a model; a factor of the loss belongs in loss_fn, and "
+            "top_eigenpairs solves for any symmetric operator once"
         )
 
 
@@ -170,15 +185,37 @@ def refuse_wrong_second_derivatives(outputs: Sequence[Tensor]) -> None:
     Raises:
         UnsupportedModelError: Names it and the remedy.
     """
-    left = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
-    seen = set(left)
-    while left:
-        node = left.pop()
-        if (name := node.name()) in WRONG_TWICE:
+    for name in _nodes(outputs):
+        if name in WRONG_TWICE:
             raise UnsupportedModelError(
                 f"the second derivative is wrong through {WRONG_TWICE[name]}; products of "
                 "GGNOperator need first derivatives alone and are right"
             )
+
+
+def refuse_reentrant_checkpoints(outputs: Sequence[Tensor]) -> None:
+    """Raise if activations are recomputed in a way that ``torch.autograd.grad`` passes by.
+
+    It then gives zeros, without an error, to the parameters behind a reentrant checkpoint.
+
+    Raises:
+        UnsupportedModelError: With the remedy.
+    """
+    if "CheckpointFunctionBackward" in _nodes(outputs):
+        raise UnsupportedModelError(
+            "the model recomputes activations by torch.utils.checkpoint with use_reentrant=True, "
+            "through which torch.autograd.grad gives no gradient: take use_reentrant=False, of "
+            "which all derivatives are right"
+        )
+
+
+def _nodes(outputs: Sequence[Tensor]) -> Iterator[str]:
+    """Names of the nodes of the graph of outputs."""
+    left = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
+    seen = set(left)
+    while left:
+        node = left.pop()
+        yield node.name()
         following = {after for after, _ in node.next_functions if after is not None} - seen
         seen |= following
         left += following

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sharpflat.curvature.algebra import combination
-from sharpflat.curvature.checks import as_count, refuse_unless_operator
+from sharpflat.curvature.checks import as_count, refuse_unless_operator, refuse_unless_tensor
 from sharpflat.curvature.krylov import KrylovBasis, SymmetricOperator
 
 #: Which eigenvalues lead.
@@ -131,7 +131,7 @@ def top_eigenpairs(
     num_parameters = operator.shape[0]
     _check(k, tol, initial, max_matvecs, num_parameters)
     k = as_count(k)
-    limit = 20 * (k + 20) if max_matvecs is None else max_matvecs
+    limit = 20 * (k + 20) if max_matvecs is None else as_count(max_matvecs)
     if initial is not None:
         initial = initial[:, :limit]
     if which == "smallest":
@@ -181,14 +181,20 @@ def _check(
         )
     if not 0 < tol < 1:
         raise ValueError(f"tol is {tol}, the sine of an angle; it must lie between 0 and 1")
+    if initial is not None:
+        refuse_unless_tensor(initial)
     if initial is not None and (initial.ndim != 2 or initial.shape[0] != num_parameters):
         raise ValueError(
             f"initial has shape {tuple(initial.shape)}; it must be ({num_parameters}, m)"
         )
+    if initial is not None and initial.is_complex():
+        raise ValueError(f"initial is {initial.dtype}; give real vectors")
     if initial is not None and not (initial.any() and initial.isfinite().all()):
         raise ValueError("initial must be finite and have a column that is not 0")
-    if max_matvecs is not None and not max_matvecs >= min(k + 1, num_parameters):
-        raise ValueError(f"max_matvecs is {max_matvecs}; k = {k} needs at least k + 1 products")
+    if max_matvecs is not None and as_count(max_matvecs) < min(k + 1, num_parameters):
+        raise ValueError(
+            f"max_matvecs is {max_matvecs!r}; k = {k} needs at least k + 1 products, an integer"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ MIX, SPREAD = -0x40A7B892E31B1A47, -0x61C8864680B583EB
 BUCKET_BITS = 6
 #: Kinds of tensors that may be padded, read in full: token ids and masks.
 COUNTED = (torch.int64, torch.int32, torch.bool)
+#: Values a sample up to which tensors of other kinds are, too, such as features of speech.
+MOST_COUNTED = 2**16
 
 
 class Fingerprint:
@@ -26,10 +28,15 @@ class Fingerprint:
     together that of a hash of a sample's hashes, which tells what belongs together. A tensor whose
     shape varies from batch to batch, as token ids do that are padded to the longest of a batch,
     has no such places; there it is counted how often each value comes (in 64 groups), and the
-    count of one group may differ: that of the padding.
+    count of one group may differ: that of the padding. Not counted are samples of more than 65,536
+    numbers that are no integers.
+
+    Args:
+        first: Of the first pass, which this is to be compared with.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: Fingerprint | None = None) -> None:
+        self._first = first
         self.num_samples = 0
         self._joint = 0
         self._shapes: defaultdict[str, set[tuple[int, ...]]] = defaultdict(set)
@@ -46,19 +53,29 @@ class Fingerprint:
                 continue
             size = len(tensor)
             self._shapes[path].add(tuple(tensor.shape[1:]))
-            bits = _bits(tensor.detach())
-            hashed = _hashes(bits)
+            whole = self._reads_whole(path, tensor)
+            bits = _bits(tensor.detach(), whole=whole)
+            hashed = _hashes(bits if tensor.dtype in COUNTED else _spread(bits))
             self._sums[path] = (self._sums[path] + int(hashed.sum())) % 2**64
             joint = joint + (2 * place + 1) * hashed.cpu()
-            if bits.shape[1] > 1 and tensor.dtype in COUNTED:
+            if bits.shape[1] > 1 and whole:
                 groups = (bits.flatten() * SPREAD >> (64 - BUCKET_BITS)) % 2**BUCKET_BITS
                 counts = torch.bincount(groups, minlength=2**BUCKET_BITS)
                 self._counts[path] = self._counts.get(path, 0) + counts
         self._joint = (self._joint + int(_mixed(joint).sum())) % 2**64
         self.num_samples += size
 
-    def difference(self, first: Fingerprint) -> str | None:
+    def _reads_whole(self, path: str, tensor: Tensor) -> bool:
+        if tensor.dtype in COUNTED:
+            return True
+        varies = self._first is None or len(self._first._shapes[path]) > 1
+        return varies and tensor[0].numel() <= MOST_COUNTED
+
+    def difference(self) -> str | None:
         """What this pass has that the first had not, in words; ``None`` for the same samples."""
+        first = self._first
+        if first is None:
+            return None
         if self.num_samples != first.num_samples:
             return f"{self.num_samples} samples where the first pass had {first.num_samples}"
         for path in {**first._shapes, **self._shapes}:
@@ -76,19 +93,22 @@ class Fingerprint:
         return None
 
 
-def _bits(tensor: Tensor) -> Tensor:
+def _bits(tensor: Tensor, *, whole: bool) -> Tensor:
     """``(m, values)`` of int64 that differ where the values do."""
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
     flat = tensor.reshape(len(tensor), -1)
-    if tensor.dtype not in COUNTED:
-        # An odd step, so that it does not visit one column of an image of even width again and
-        # again.
-        flat = flat[:, :: 1 + 2 * (flat.shape[1] // (2 * HASHED_VALUES))]
+    if not whole:
+        flat = _spread(flat)
     if flat.is_floating_point():
         kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
         flat = flat.contiguous().view(kinds[flat.element_size()])
     return flat.long()
+
+
+def _spread(values: Tensor) -> Tensor:
+    # An odd step, so that it does not visit one column of an image of even width again and again.
+    return values[:, :: 1 + 2 * (values.shape[1] // (2 * HASHED_VALUES))]
 
 
 def _hashes(bits: Tensor) -> Tensor:

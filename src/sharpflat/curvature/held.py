@@ -18,8 +18,9 @@ from weakref import CallableProxyType, ProxyType, ReferenceType
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from sharpflat.curvature.snapshot import Constant, sampled_array
+from sharpflat.curvature.snapshot import Constant, sampled_array, stored_parts
 
 #: By name what is held there: numbers, texts, functions and modules themselves, tensors as
 #: :class:`~sharpflat.curvature.snapshot.Constant`.
@@ -29,6 +30,9 @@ Held: TypeAlias = dict[str, list[Any]]
 _OWN = frozenset(vars(nn.Module()))
 #: Of what is held under a name: a list of all losses so far, say, need not be read to its end.
 MOST_LEAVES = 4096
+#: Of a list of tensors that a dataset holds.
+MOST_PARTS = 64
+_WEAK = (ReferenceType, ProxyType, CallableProxyType)
 _PLAIN = (
     type(None),
     slice,
@@ -47,19 +51,33 @@ _PLAIN = (
 def held_by_layers(module: nn.Module, name: str, own: Collection[int]) -> Held:
     """What ``forward`` may read of a module's layers: attributes, and forward hooks.
 
+    Of functions among them what a loss that is one may read, see :func:`held_by_loss`.
+
     Args:
         module: The module.
         name: For it in names.
         own: Identities of tensors and modules that are looked at elsewhere.
     """
     held: Held = {}
-    for path, layer in module.named_modules(prefix=name):
-        held[path] = [layer, *layer._forward_pre_hooks.values(), *layer._forward_hooks.values()]
-        if id(layer) not in own:  # the model's are evaluated in the mode that they were bound in
-            held[f"{path}.training"] = [layer.training]
-        for attribute, value in vars(layer).items():
-            if attribute not in _OWN:
-                held[f"{path}.{attribute}"] = _first_leaves(value, own)
+    _add_layers(held, name, module, own, set())
+    return held
+
+
+def held_by_dataset(dataset: Any, name: str) -> Held:
+    """Tensors and arrays of a dataset of torch, and of those that it is made of.
+
+    Args:
+        dataset: The dataset; nothing is known of what is none.
+        name: For it in names.
+    """
+    held: Held = {}
+    for attribute, value in vars(dataset).items() if isinstance(dataset, Dataset) else ():
+        parts = value if isinstance(value, tuple | list) else (value,)
+        for place, part in enumerate(parts[:MOST_PARTS]):
+            path = f"{name}.{attribute}" + (f".{place}" if part is not value else "")
+            if isinstance(part, Tensor | np.ndarray):
+                held[path] = _first_leaves(part, ())
+            held.update(held_by_dataset(part, path))
     return held
 
 
@@ -80,11 +98,11 @@ def held_by_loss(loss_fn: Callable[..., Any], own: Collection[int]) -> Held:
 
 
 def _add(held: Held, name: str, value: Any, own: Collection[int], seen: set[object]) -> None:
-    if id(value) in own or id(value) in seen:
+    if id(value) in own or id(value) in seen or type(value) in _WEAK:
         return
     if isinstance(value, nn.Module):
         seen.add(id(value))
-        held.update(held_by_layers(value, name, own))
+        _add_layers(held, name, value, own, seen)
         for path, tensor in (*value.named_parameters(name), *value.named_buffers(name)):
             if id(tensor) not in own:
                 held[path] = [Constant(tensor)]
@@ -102,6 +120,22 @@ def _add(held: Held, name: str, value: Any, own: Collection[int], seen: set[obje
         _add_method(held, name, type(value).__call__, value, own, seen)
     else:
         held[name] = _first_leaves(value, own)
+
+
+def _add_layers(
+    held: Held, name: str, module: nn.Module, own: Collection[int], seen: set[object]
+) -> None:
+    for path, layer in module.named_modules(prefix=name):
+        held[path] = [layer]
+        for place, hook in enumerate(
+            (*layer._forward_pre_hooks.values(), *layer._forward_hooks.values())
+        ):
+            _add(held, f"{path} hook {place}", hook, own, seen)
+        if id(layer) not in own:  # the model's are evaluated in the mode that they were bound in
+            held[f"{path}.training"] = [layer.training]
+        for attribute, value in vars(layer).items():
+            if attribute not in _OWN:
+                _add(held, f"{path}.{attribute}", value, own, seen)
 
 
 def _add_function(
@@ -173,23 +207,26 @@ def _first_leaves(value: Any, own: Collection[int]) -> list[Any]:
 
 def _leaves(value: Any, own: Collection[int], seen: set[int]) -> Iterator[Any]:
     """What a value is made of, as far as it can be compared; the rest is left out."""
-    if id(value) in own:
+    if id(value) in own or type(value) in _WEAK:  # such as a layer makes anew of its weights
         return
     if isinstance(value, Tensor):
         if value.grad_fn is None:  # no kept activation
-            yield Constant(value) if value.layout == torch.strided else value
+            yield from map(Constant, stored_parts(value))
     elif isinstance(value, np.ndarray):
         if value.dtype.kind in "biufc":
             yield sampled_array(value)
-    elif isinstance(value, ReferenceType | ProxyType | CallableProxyType):
-        return  # such as a layer makes anew of its weights
     elif isinstance(value, _PLAIN):
         yield value
     elif id(value) in seen:
         return
     elif isinstance(value, nn.Module):  # in a list, say, so that it is no layer
         seen.add(id(value))
-        yield value
+        for layer in value.modules():
+            yield layer
+            yield layer.training
+            for attribute, part in vars(layer).items():
+                if attribute not in _OWN:
+                    yield from _leaves(part, own, seen)
         for tensor in (*value.parameters(), *value.buffers()):
             yield from _leaves(tensor, own, seen)
     elif isinstance(value, set | frozenset):

@@ -14,7 +14,11 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from sharpflat.curvature.bound_model import BoundModel
-from sharpflat.curvature.checks import UnsupportedLossError, UnsupportedModelError
+from sharpflat.curvature.checks import (
+    UnsupportedLossError,
+    UnsupportedModelError,
+    refuse_reentrant_checkpoints,
+)
 from sharpflat.curvature.differentiation import Loss, LossFunction, loss_derivative
 from sharpflat.curvature.full_precision import HALF
 from sharpflat.curvature.nested import Nested, map_tensors, real_tensors, tensors_in
@@ -74,7 +78,9 @@ class MeanProbe:
         precisions = {bound.dtype}
         with torch.enable_grad(), _precisions_into(precisions):
             chunk = samples.chunk(probe)
-            self._outputs = map_tensors(Tensor.detach, chunk.outputs(model))
+            outputs = chunk.outputs(model)
+            refuse_reentrant_checkpoints(tensors_in(outputs))
+            self._outputs = map_tensors(Tensor.detach, outputs)
             self._targets = chunk.targets
         real = real_tensors(self._outputs)
         if not real:

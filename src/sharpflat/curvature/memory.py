@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from sharpflat.curvature.snapshot import stored
+
 #: Of the free memory, what one operator's graphs may take by default: H, G and F of one model
 #: beside each other, or as many processes, still leave some of it.
 DEFAULT_SHARE = 0.25
@@ -74,11 +76,11 @@ def bytes_per_sample(
 
 
 def _bytes_saved(record: Callable[[slice], object], size: int, outside: Iterable[Tensor]) -> int:
-    known = {t.untyped_storage().data_ptr() for t in outside}
+    known = {stored(t).untyped_storage().data_ptr() for t in outside}
     saved: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
+        storage = stored(tensor).untyped_storage()
         if storage.data_ptr() not in known:
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor

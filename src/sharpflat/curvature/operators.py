@@ -105,6 +105,11 @@ class MatrixOperator(OperatorAlgebra):
             raise ValueError(f"the matrix has shape {tuple(matrix.shape)}; it must be square")
         if not matrix.is_floating_point():
             raise ValueError(f"the matrix is {matrix.dtype}; it must be floating point: cast it")
+        if matrix.layout != torch.strided or not len(matrix):
+            raise ValueError(
+                f"the matrix is {matrix.layout} of size {len(matrix)}; it must be dense, with at "
+                "least one row: matrix.to_dense(), or an operator of your own with a matmat"
+            )
         largest = float(matrix.abs().max())
         refuse_unless_symmetric(matrix, largest, matrix.dtype, rounding=lambda: 0.0)
         self.matrix = matrix

@@ -82,7 +82,8 @@ class Recorder:
         Args:
             data: The samples that the operator averages over, or some of them.
         """
-        return Surroundings(self._bound, data.tensors, self._held())
+        held = self._held() | (data.held if isinstance(data, Batches) else {})
+        return Surroundings(self._bound, data.tensors, held)
 
     @property
     def tells_samples_apart(self) -> bool:

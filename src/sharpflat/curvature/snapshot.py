@@ -124,6 +124,7 @@ def version(tensor: Tensor) -> int:
 
 def equal(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors hold the same, NaN where the other is NaN."""
+    one, other = stored(one), stored(other)
     if one.shape != other.shape or one.dtype != other.dtype or one.device != other.device:
         return False
     return torch.equal(one, other) or bool(((one == other) | (one != one) & (other != other)).all())
@@ -155,7 +156,7 @@ def sampled_array(values: NDArray[Any]) -> tuple[Any, ...]:
 
 
 def _flat(tensors: Iterable[Tensor]) -> Tensor:
-    return torch.cat([t.detach().reshape(-1) for t in tensors])
+    return torch.cat([stored(t.detach()).reshape(-1) for t in tensors])
 
 
 def _flat_by_kind(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -165,10 +166,27 @@ def _flat_by_kind(tensors: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
+def stored(tensor: Tensor) -> Tensor:
+    """A tensor, or the values that a sparse one stores."""
+    return stored_parts(tensor)[0]
+
+
+def stored_parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """A tensor, or of a sparse one its values, and the numbers that tell their places."""
+    if tensor.layout == torch.strided:
+        return (tensor,)
+    if tensor.layout == torch.sparse_coo:
+        return tensor._values(), tensor._indices()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.values(), tensor.crow_indices(), tensor.col_indices()
+    return tensor.values(), tensor.ccol_indices(), tensor.row_indices()
+
+
 def _spread(tensor: Tensor) -> Tensor:
+    tensor = stored(tensor.detach())
     if not tensor.is_contiguous():  # channels_last, say; flattening would copy all of it
         tensor = tensor[:: 1 + len(tensor) // 64]
-    return tensor.detach().reshape(-1)[:: _step(tensor.numel())].clone()
+    return tensor.reshape(-1)[:: _step(tensor.numel())].clone()
 
 
 def _step(size: int) -> int:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from sharpflat.curvature.checks import (
+    ModelChangedError,
     as_count,
     refuse_autocast,
-    refuse_unless_operator,
+    refuse_unless_moving,
     refuse_unless_tensor,
 )
 from sharpflat.curvature.eigen import EigenResult
@@ -73,7 +74,7 @@ class DominantSubspace(SampledTracker):
         seed: int = 0,
         samples: Samples = None,
     ) -> None:
-        refuse_unless_operator(operator)
+        refuse_unless_moving(operator)
         if not 1 <= as_count(k) <= operator.shape[0]:
             raise ValueError(
                 f"k is {k!r}; the operator of size {operator.shape[0]} allows integers, 1 to that"
@@ -151,7 +152,10 @@ class DominantSubspace(SampledTracker):
         refuse_unless_tensor(v)
         refuse_autocast(v.device)
         self._refuse_unlike(v, "(P,)", dimensions=(1,))
-        v = v.to(self.basis.dtype)
+        basis = self.basis
+        if torch.finfo(v.dtype).max > torch.finfo(basis.dtype).max:  # which may not hold it
+            v = v / v.abs().max().clamp_min(torch.finfo(v.dtype).tiny)
+        v = v.to(basis.dtype)
         norm = torch.linalg.vector_norm(v).item()
         if not 0 < norm < math.inf:  # or its squares are not in the range of its precision
             largest = v.abs().max().item()
@@ -159,7 +163,7 @@ class DominantSubspace(SampledTracker):
                 return 0.0
             v = v / largest
             norm = torch.linalg.vector_norm(v).item()
-        return float(torch.linalg.vector_norm(self.basis.T @ v).item() / norm)
+        return float(torch.linalg.vector_norm(basis.T @ v).item() / norm)
 
     def _refuse_unlike(self, v: Tensor, allowed: str, *, dimensions: tuple[int, ...]) -> None:
         size = self.operator.shape[0]
@@ -183,14 +187,15 @@ class DominantSubspace(SampledTracker):
             UnsupportedModelError: Inside ``torch.autocast``.
         """
         refuse_autocast(self.operator.device)
-        theta = self.operator.theta()
-        moved = self._last_theta is None or not torch.equal(theta, self._last_theta)
-        now, changed = self._look_around(moved=moved)
-        if moved or changed:
-            self._track(theta, changed=changed)
-            self._last_theta = theta
-        self._surroundings = now
-        self._draw_sample()
+        with torch.inference_mode(False):
+            theta = self._theta()
+            moved = self._last_theta is None or not torch.equal(theta, self._last_theta)
+            now, changed = self._look_around(moved=moved)
+            if moved or changed:
+                self._track(theta, changed=changed)
+                self._last_theta = theta
+            self._surroundings = now
+            self._draw_sample()
 
     def refresh(self) -> EigenResult:
         """Converge over all samples at the parameters of the moment, whatever the policy.
@@ -200,11 +205,21 @@ class DominantSubspace(SampledTracker):
             ``converged`` only if a search outside the block found no eigenvalue missing.
         """
         refuse_autocast(self.operator.device)
-        theta = self.operator.theta()
-        now, changed = self._look_around(moved=False)
-        found = self._solve(theta, changed=changed)
-        self._last_theta, self._surroundings = theta, now
+        with torch.inference_mode(False):
+            theta = self._theta()
+            now, changed = self._look_around(moved=False)
+            found = self._solve(theta, changed=changed)
+            self._last_theta, self._surroundings = theta, now
         return found
+
+    def _theta(self) -> Tensor:
+        theta, last = self.operator.theta(), self._last_theta
+        if last is not None and (len(theta), theta.dtype) != (len(last), last.dtype):
+            raise ModelChangedError(
+                f"the operator was bound anew to {len(theta)} parameters in {theta.dtype}, and the "
+                f"basis is of {len(last)} in {last.dtype}: make a new DominantSubspace"
+            )
+        return theta
 
     def _look_around(self, *, moved: bool) -> tuple[Surroundings | None, bool]:
         """What surrounds the parameters, and whether it changed the matrix where they are.
@@ -212,8 +227,7 @@ class DominantSubspace(SampledTracker):
         Where they moved, running statistics may move with them: what is tracked then turns by
         both.
         """
-        look = getattr(self.operator, "surroundings", None)
-        now: Surroundings | None = None if look is None else look()
+        now = self._look()
         if now is None or self._surroundings is None:
             return now, False
         changes = self._surroundings.changes(now, moved=moved)
@@ -227,8 +241,17 @@ class DominantSubspace(SampledTracker):
             )
         return now, bool(changes)
 
+    def _look(self) -> Surroundings | None:
+        look = getattr(self.operator, "surroundings", None)
+        return None if look is None else look()
+
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_surroundings": None}  # a copy has a model and data of its own
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self._last_theta is not None:
+            self._surroundings = self._look()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later updates depend on, for an exact resume."""

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sharpflat.curvature.checks import as_count
 from sharpflat.curvature.energy import PROBES_AT_ONCE, Estimate
 from sharpflat.curvature.inner import combine, inner
 from sharpflat.curvature.krylov import (
@@ -133,8 +134,10 @@ def diagonal(
 
 
 def _check(num_matvecs: int) -> None:
-    if num_matvecs < 4:
-        raise ValueError(f"num_matvecs is {num_matvecs}; a standard error needs at least 4")
+    if as_count(num_matvecs) < 4:
+        raise ValueError(
+            f"num_matvecs is {num_matvecs!r}; a standard error needs at least 4, and an integer"
+        )
 
 
 class _Deflated:
