@@ -173,6 +173,19 @@ def function_of_a_closure() -> Situation:
     )
 
 
+class ScaledNet(Net):
+    """Reads a global number in a method that ``forward`` calls."""
+
+    def read(self, hidden: Tensor) -> Tensor:
+        return FACTOR * hidden
+
+
+def global_number_in_a_method() -> Situation:
+    return Situation(
+        model=ScaledNet(), loss=mse_loss, change=lambda: globals().__setitem__("FACTOR", 3.0)
+    )
+
+
 def sparse_buffer() -> Situation:
     situation = of_model(None, lambda _, h: h, lambda m: m.places._values().fill_(3.0))
     model = situation.model
@@ -205,6 +218,10 @@ MODELS |= {
     "mode of a module that is no layer": lambda: of_model(
         [nn.Dropout(1.0).eval()], lambda a, h: a[0](h) + h, lambda m: m.held[0].train()
     ),
+    "global number": lambda: of_model(
+        None, lambda _, h: FACTOR * h, lambda _: globals().__setitem__("FACTOR", 3.0)
+    ),
+    "global number in another method": global_number_in_a_method,
     "sparse buffer in place": sparse_buffer,
     "sparse tensor replaced": lambda: of_model(
         torch.eye(HIDDEN, dtype=torch.float64).to_sparse(),

@@ -65,9 +65,10 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     at the new point. So are buffers and the data, if they are written to in place (through NumPy or
     ``.data`` it shows if one of 4,096 values spread over a tensor changes), and what else model and
     loss read: attributes of modules that are numbers, texts, arrays, tensors or functions, alone or
-    in lists, dicts, dataclasses and namespaces, forward hooks, and of a loss that is a function its
-    closure, its defaults, the globals and attributes that it names. Globals that ``forward`` reads
-    are not watched, nor attributes of objects of other kinds, nor what evaluating writes itself.
+    in lists, dicts, dataclasses and namespaces, forward hooks, and of functions, hooks, losses and
+    the model's own methods their closures, defaults, the globals and attributes that they name.
+    Attributes of objects of other kinds are not watched, nor what functions of other files read,
+    nor what evaluating writes itself.
     Layers are evaluated in the mode that they had when the operator was built, whatever their mode
     is now, and left as they were. Backward hooks of parameters and modules are left out, since they
     change no loss. Where the loss is not finite, products are NaN.

@@ -71,13 +71,16 @@ def held_by_dataset(dataset: Any, name: str) -> Held:
         name: For it in names.
     """
     held: Held = {}
-    for attribute, value in vars(dataset).items() if isinstance(dataset, Dataset) else ():
-        parts = value if isinstance(value, tuple | list) else (value,)
-        for place, part in enumerate(parts[:MOST_PARTS]):
-            path = f"{name}.{attribute}" + (f".{place}" if part is not value else "")
-            if isinstance(part, Tensor | np.ndarray):
-                held[path] = _first_leaves(part, ())
-            held.update(held_by_dataset(part, path))
+    left, seen = [(name, dataset)], {id(dataset)}
+    while left:
+        path, whole = left.pop()
+        if isinstance(whole, Tensor | np.ndarray):
+            held[path] = _first_leaves(whole, ())
+        for attribute, value in vars(whole).items() if isinstance(whole, Dataset) else ():
+            parts = value[:MOST_PARTS] if isinstance(value, tuple | list) else (value,)
+            new = [part for part in parts if id(part) not in seen]
+            seen.update(map(id, new))
+            left += [(f"{path}.{attribute}.{place}", part) for place, part in enumerate(new)]
     return held
 
 
@@ -136,15 +139,32 @@ def _add_layers(
         for attribute, value in vars(layer).items():
             if attribute not in _OWN:
                 _add(held, f"{path}.{attribute}", value, own, seen)
+        _add_forward(held, path, type(layer), own, seen)
+
+
+def _add_forward(
+    held: Held, name: str, kind: type[nn.Module], own: Collection[int], seen: set[object]
+) -> None:
+    """What ``forward``, and the methods that it names, read outside of the module."""
+    left = [] if _is_torchs(kind) else ["forward"]
+    while left:
+        method = left.pop()
+        function = getattr_static(kind, method, None)
+        known = id(function) in seen or not isinstance(function, FunctionType)
+        if not known and not _is_torchs(function):
+            _add_function(held, f"{name}.{method}", function, own, seen)
+            left += _named(function.__code__, "LOAD_ATTR", "LOAD_METHOD")
 
 
 def _add_function(
     held: Held, name: str, function: FunctionType, own: Collection[int], seen: set[object]
 ) -> None:
     held[name] = [function]
-    if id(function) in seen or (function.__module__ or "").partition(".")[0] == "torch":
+    if id(function) in seen:
         return
     seen.add(id(function))
+    if _is_torchs(function):
+        return
     code = function.__code__
     for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -189,6 +209,10 @@ def _add_method(
             _add_method(held, read, value, owner, own, seen)
         else:
             _add(held, read, value, own, seen)
+
+
+def _is_torchs(defined: FunctionType | type) -> bool:
+    return (defined.__module__ or "").partition(".")[0] == "torch"
 
 
 @lru_cache(maxsize=1024)
