@@ -21,6 +21,7 @@ MLP, CNN, RESNET, VIT, TRANSFORMER, GPT, ENCODER = (
     for name in ("mlp", "cnn", "resnet", "vit", "transformer", "gpt", "encoder")
 )
 DATA, LOSSES = f"{PACKAGE}/tasks/data.py", f"{PACKAGE}/tasks/losses.py"
+READ = "tests/curvature/test_batches.py::test_"
 OPERATORS, SUBSPACE, TRACKER, ENERGY = (
     f"{PACKAGE}/curvature/{name}.py" for name in ("operators", "subspace", "tracker", "energy")
 )
@@ -501,6 +502,57 @@ CURVATURE = (
         "return bool((1 - inside**2 <= JUMP**2).all())",
         "return True",
         ("tests/curvature/test_rising.py::test_what_rose_makes_the_next_checks_search",),
+    ),
+    Fault(
+        "checks come no more rarely where they find nothing",
+        "src/sharpflat/curvature/schedule.py",
+        "interval = self.check_interval * 2 if longer",
+        "interval = self.check_interval if longer",
+        ("tests/curvature/test_schedule.py::test_checks_come_half_as_often_until_one_surprises",),
+    ),
+    Fault(
+        "a copy of a subspace does not see what changes beside the parameters",
+        SUBSPACE,
+        "if self._last_theta is not None:",
+        "if False:",
+        (
+            "tests/curvature/test_changed_subspace.py::test_a_copy_sees_what_changes_after_it_was_made",
+        ),
+    ),
+    Fault(
+        "reading batches advances a sampler's generator",
+        "src/sharpflat/curvature/batches.py",
+        'getattr(self.batches, "sampler", None),',
+        "None,",
+        (f"{READ}random_numbers_of_others_are_left_alone",),
+    ),
+    Fault(
+        "what a dataset holds is not looked at",
+        "src/sharpflat/curvature/recorder.py",
+        "data.held if isinstance(data, Batches) else {}",
+        "{}",
+        (f"{READ}what_a_dataset_holds_is_looked_at",),
+    ),
+    Fault(
+        "features of several lengths are not compared",
+        "src/sharpflat/curvature/fingerprint.py",
+        "return varies and tensor[0].numel() <= MOST_COUNTED",
+        "return False",
+        ("tests/curvature/test_fingerprint.py::test_noise_in_samples_of_several_lengths",),
+    ),
+    Fault(
+        "a reentrant checkpoint is let through",
+        "src/sharpflat/curvature/mean_probe.py",
+        "refuse_reentrant_checkpoints(tensors_in(outputs))",
+        "tensors_in(outputs)",
+        ("tests/curvature/test_checks.py::test_recomputed_activations",),
+    ),
+    Fault(
+        "globals that forward names are not looked at",
+        "src/sharpflat/curvature/held.py",
+        'left = [] if _is_torchs(kind) else ["forward"]',
+        "left: list[str] = []",
+        ("tests/curvature/test_changed_state.py::test_products_follow_what_is_read",),
     ),
     Fault(
         "an alignment is its square",
