@@ -86,6 +86,26 @@ class Shuffled(Sampler):
         return iter(order)
 
 
+class Rows(Dataset):
+    """Reads several samples at once."""
+
+    def __init__(self, samples: TensorDataset) -> None:
+        self.samples = samples
+
+    def __getitem__(self, rows: list[int]) -> tuple[Tensor, ...]:
+        return self.samples[rows]
+
+
+class RandomRows(Sampler):
+    """Draws which samples are read at once."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def __iter__(self):
+        return iter(torch.randperm(SAMPLES, generator=self.generator).split(7))
+
+
 def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
@@ -95,6 +115,9 @@ LOADERS = {
     "generator": lambda samples: DataLoader(samples, 7, shuffle=True, generator=seeded()),
     "sampler": lambda samples: DataLoader(
         samples, 7, sampler=RandomSampler(samples, generator=seeded())
+    ),
+    "sampler without batches": lambda samples: DataLoader(
+        Rows(samples), None, sampler=RandomRows(seeded())
     ),
     "sampler of a batch sampler": lambda samples: DataLoader(
         samples,

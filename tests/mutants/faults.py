@@ -522,7 +522,7 @@ CURVATURE = (
     Fault(
         "reading batches advances a sampler's generator",
         "src/sharpflat/curvature/batches.py",
-        'getattr(self.batches, "sampler", None),',
+        'getattr(batch_sampler, "sampler", None),',
         "None,",
         (f"{READ}random_numbers_of_others_are_left_alone",),
     ),
