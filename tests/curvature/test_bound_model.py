@@ -19,8 +19,8 @@ from sharpflat.curvature import (
 )
 from sharpflat.tasks.losses import cross_entropy
 
-KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
-every_kind = pytest.mark.parametrize("kind", KINDS)
+from .small import every_kind
+
 every_chunking = pytest.mark.parametrize("chunk_size", [None, 5])
 SAMPLES = 12
 

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sharpflat.curvature import (
-    FunctionalHessianOperator,
-    GGNOperator,
     HessianOperator,
     UnsupportedLossError,
     UnsupportedModelError,
@@ -21,9 +19,8 @@ from sharpflat.curvature import (
 )
 
 from .dense import dense, dense_hessian, relative_error
+from .small import every_kind
 
-KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
-every_kind = pytest.mark.parametrize("kind", KINDS)
 REFUSALS = (UnsupportedLossError, UnsupportedModelError)
 SAMPLES, CLASSES = 30, 3
 

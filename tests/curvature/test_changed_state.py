@@ -15,9 +15,8 @@ from sharpflat.curvature import FunctionalHessianOperator, GGNOperator, HessianO
 from . import situations
 from .dense import dense, dense_hessian, relative_error
 from .situations import OUTPUTS, SAMPLES, SITUATIONS, Net, ones
+from .small import every_kind
 
-KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
-every_kind = pytest.mark.parametrize("kind", KINDS)
 every_situation = pytest.mark.parametrize("build", SITUATIONS.values(), ids=SITUATIONS)
 
 

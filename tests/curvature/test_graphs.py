@@ -9,16 +9,13 @@ from torch import Tensor, nn
 
 from sharpflat.curvature import (
     CurvatureOperator,
-    FunctionalHessianOperator,
-    GGNOperator,
     HessianOperator,
 )
 from sharpflat.tasks.losses import cross_entropy
 
 from .conftest import evaluated
+from .small import every_kind
 
-KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
-every_kind = pytest.mark.parametrize("kind", KINDS)
 SAMPLES, WIDTH = 600, 32
 ROOMY = 2**40
 

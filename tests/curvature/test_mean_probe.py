@@ -6,13 +6,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sharpflat.curvature import (
-    FunctionalHessianOperator,
-    GGNOperator,
     HessianOperator,
     UnsupportedLossError,
 )
 
-KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
+from .small import KINDS
+
 SAMPLES, TOKENS, WORDS = 400, 6, 5
 X = torch.randint(WORDS, (SAMPLES, TOKENS), generator=torch.Generator().manual_seed(0))
 PADDING = -100

@@ -7,8 +7,6 @@ from torch.nn import functional
 
 from sharpflat.curvature import (
     DominantSubspace,
-    FunctionalHessianOperator,
-    GGNOperator,
     HessianOperator,
     ModelChangedError,
     UnsupportedLossError,
@@ -18,9 +16,7 @@ from sharpflat.optim import ProjectedOptimizer
 from sharpflat.tasks.losses import cross_entropy
 
 from .dense import dense
-
-KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
-every_kind = pytest.mark.parametrize("kind", KINDS)
+from .small import every_kind
 
 
 def network() -> nn.Sequential:

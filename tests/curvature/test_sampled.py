@@ -6,8 +6,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sharpflat.curvature import (
-    FunctionalHessianOperator,
-    GGNOperator,
     HessianOperator,
     UnsupportedLossError,
 )
@@ -15,9 +13,8 @@ from sharpflat.tasks.losses import cross_entropy, mse
 
 from .conftest import evaluated
 from .dense import dense, relative_error
+from .small import every_kind
 
-KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
-every_kind = pytest.mark.parametrize("kind", KINDS)
 SAMPLES, CLASSES = 9, 3
 INDICES = torch.tensor([7, 2, 2, 0, 5])
 WEIGHTS = torch.tensor([0.3, 1.0, 0.25, 2.0, -0.5], dtype=torch.float64)

@@ -12,16 +12,13 @@ from torch.nn import functional
 
 from sharpflat.curvature import (
     CurvatureOperator,
-    FunctionalHessianOperator,
-    GGNOperator,
     HessianOperator,
     UnsupportedLossError,
 )
 
 from .dense import dense, dense_hessian, relative_error
+from .small import every_kind
 
-KINDS = [HessianOperator, GGNOperator, FunctionalHessianOperator]
-every_kind = pytest.mark.parametrize("kind", KINDS)
 STEPS = 4  # of every sequence
 
 
