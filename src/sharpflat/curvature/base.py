@@ -113,12 +113,12 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         TypeError: The model is no module.
         UnsupportedModelError: A layer depends on the rest of the batch or on chance, evaluating
             the model draws random numbers or writes to its parameters, buffers or inputs,
-            ``torch.autocast`` rounds it, ``torch.compile`` made it, parameters are complex, or
-            torch differentiates a layer wrongly twice.
+            ``torch.autocast`` rounds it, ``torch.compile`` made it, a reentrant checkpoint hides a
+            part of it, parameters are complex, or torch differentiates a layer wrongly twice.
         UnsupportedLossError: The loss is neither a deterministic mean over samples nor a pair that
             adds up, or depends on none of the parameters.
         ValueError: No samples, numbers of samples that differ, batches that can be read once
-            only, no trainable parameter, a choice of parameters that matches none, a chunk size
+            only or not beside an epoch of training, no trainable parameter, a choice of parameters that matches none, a chunk size
             that is no integer or below 1, or a memory limit below 0.
         UnequalProcessesError: Other processes have other parameters or buffers, or raised one of
             these; at a product also: they multiply other vectors.

@@ -56,7 +56,7 @@ class DominantSubspace(SampledTracker):
             policy: ``None``, all of them; ``"auto"``, as many as full checks find to pay, or all.
 
     Raises:
-        TypeError: What is given is no operator.
+        TypeError: What is given is no operator, or one without parameters.
         ValueError: k, tol, refresh or samples outside what is allowed, or parameters in float32
             and float64 together.
 
@@ -183,7 +183,8 @@ class DominantSubspace(SampledTracker):
 
         Raises:
             NonFiniteProductError: The parameters have diverged, or the loss is not finite.
-            ModelChangedError: The model no longer has the operator's parameters.
+            ModelChangedError: The model no longer has the operator's parameters, or the operator
+                was bound to others.
             UnsupportedModelError: Inside ``torch.autocast``.
         """
         refuse_autocast(self.operator.device)
