@@ -119,7 +119,8 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
             adds up, or depends on none of the parameters.
         ValueError: No samples, numbers of samples that differ, batches that can be read once
             only or not beside an epoch of training, no trainable parameter, a choice of parameters
-            that matches none, a chunk size that is no integer or below 1, or a memory limit below 0.
+            that matches none, a chunk size that is no integer or below 1, or a memory limit below
+            0.
         UnequalProcessesError: Other processes have other parameters or buffers, or raised one of
             these; at a product also: they multiply other vectors.
     """
