@@ -10,7 +10,7 @@ from sharpflat import seals
 from sharpflat.archive import FILES, SEAL
 from sharpflat.config import Config
 from sharpflat.energy_record import RECORD, TABLE, identity, seal_energy
-from sharpflat.plan import probes, snapshots
+from sharpflat.plan import probes, snapshot_steps, snapshots
 from sharpflat.records import EdgeRecord, PrefixRecord
 from sharpflat.sources import edge_code_hash, training_code_hash
 from sharpflat.status import records
@@ -27,8 +27,9 @@ def write_results(config: Config) -> list[Path]:
         searched = isinstance(record, EdgeRecord)
         prefix = record if isinstance(record, PrefixRecord) else record.prefix
         code = edge_code_hash(prefix) if searched else training_code_hash(prefix)
-        steps = {"switch_step": 5, "last_step": 30, "seconds": 0.1 + 1 / (1 + count)}
-        summary: dict[str, Any] = {"id": record.id, "record": asdict(record), "code": code, **steps}
+        ended = {"status": "finished", "switch_step": 5, "last_step": 30}
+        summary: dict[str, Any] = {"id": record.id, "record": asdict(record), "code": code}
+        summary |= {**ended, "seconds": 0.1 + 1 / (1 + count)}
         write_json(
             folder / "summary.json",
             summary
@@ -49,7 +50,8 @@ def write_results(config: Config) -> list[Path]:
                 row = {"step": 0, "matrix": "hessian", "trace": -1.5 * count}
                 Trajectory([row, row | {"matrix": "ggn"}]).write(folder / TABLE)
                 trajectory = (folder / "trajectory.csv").read_bytes()
-                energy = {"id": record.id, "steps": [0, 20], "seconds": 0.1 + count}
+                steps = snapshot_steps(record, summary, measured[record.id])
+                energy = {"id": record.id, "steps": steps, "seconds": 0.1 + count}
                 energy |= identity(trajectory, prefix, probes=probes(config))
                 write_json(folder / RECORD, energy)
                 seal_energy(folder)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from archives import archive_bytes, contents, forge, write_results
+from readme_numbers import fill
 
 from sharpflat import cost, seals
-from sharpflat.analysis.readme_numbers import fill
 from sharpflat.archive import FILES, SEAL, pack, read, summaries, unpack
 from sharpflat.cli import main
 from sharpflat.config import Config, read_tier

@@ -13,7 +13,7 @@ import pytest
 from checkouts import ROOT
 
 from sharpflat import layout, sources
-from sharpflat.analysis.finished import seed_of, seeds_left_out
+from sharpflat.analysis.finished import path_of, paths_left_out, seed_of, seeds_left_out
 from sharpflat.analysis.tables import read_table
 from sharpflat.archive import FILES, KINDS, SEAL, has_archive, pack, read, unpack
 from sharpflat.config import TIERS, read_tier
@@ -81,11 +81,17 @@ def test_every_committed_table_is_of_fresh_results_that_are_committed(tier: str)
         left_out = seeds_left_out(config, figure.name, table)
         if tier in WHOLE:
             assert not left_out, f"{figure.name}: {left_out}"
+        without = paths_left_out(config, figure.name, table)
+        assert not (without and tier in WHOLE), f"{figure.name}: {without}"
         planned = [
             *(("runs", run) for run in figure_runs(config, figure)),
             *(("edges", edge) for edge in figure_edges(config, figure)),
         ]
-        branches = [(kind, one.record) for kind, one in planned if seed_of(one) not in left_out]
+        branches = [
+            (kind, one.record)
+            for kind, one in planned
+            if seed_of(one) not in left_out and path_of(one) not in without
+        ]
         prefixes = [("prefixes", record.prefix) for _, record in branches]
         for parent, record in [*prefixes, *branches]:
             place = f"{parent}/{record.id}"

@@ -11,7 +11,7 @@ from sharpflat import layout, seals
 from sharpflat.cli import main
 from sharpflat.config import Config, read_tier
 from sharpflat.energy_record import RECORD, TABLE, identity, seal_energy
-from sharpflat.plan import all_edges, all_prefixes, all_runs, probes, snapshots
+from sharpflat.plan import all_edges, all_prefixes, all_runs, probes, snapshot_steps, snapshots
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.sources import edge_code_hash, training_code_hash
 from sharpflat.status import Result, describe, records, stale_energies, tier_status
@@ -36,18 +36,19 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     for prefix in all_prefixes(config):
         steps = prefix.switch_max_steps // 2
         summary = {"id": prefix.id, "code": training_code_hash(prefix), "switch_step": steps}
+        ended = {"status": "finished", "last_step": steps, "seconds": SECONDS_A_STEP * steps}
         folder = layout.prefix("smoke", prefix.id)
-        _write(folder, seals.TRAINED, **summary, last_step=steps, seconds=SECONDS_A_STEP * steps)
+        _write(folder, seals.TRAINED, **summary, **ended)
         (folder / "checkpoint.pt").touch()
     for run in all_runs(config):
         summary = {"id": run.id, "code": training_code_hash(run.prefix), "switch_step": 7}
-        seconds = SECONDS_A_STEP * run.steps
+        ended = {"status": "finished", "last_step": 7 + run.steps}
         folder = layout.run("smoke", run.id)
-        _write(folder, seals.TRAINED, **summary, last_step=7 + run.steps, seconds=seconds)
+        _write(folder, seals.TRAINED, **summary, **ended, seconds=SECONDS_A_STEP * run.steps)
     _search(all_edges(config))
     for record, folder in records(config):
         if record.id in snapshots(config):
-            _measure(record, folder, probes=probes(config))
+            _measure(record, folder, points=snapshots(config)[record.id], probes=probes(config))
     return config
 
 
@@ -57,12 +58,17 @@ def _search(edges: Iterable[EdgeRecord]) -> None:
         _write(layout.edge("smoke", edge.id), seals.EDGE, **summary)
 
 
-def _measure(record: PrefixRecord | RunRecord, folder: Path, *, probes: int) -> None:
-    """Two points, a second each."""
+def _measure(
+    record: PrefixRecord | RunRecord, folder: Path, *, points: int = 1, probes: int
+) -> None:
+    """A second each."""
     task = record if isinstance(record, PrefixRecord) else record.prefix
     measured = identity((folder / "trajectory.csv").read_bytes(), task, probes=probes)
     (folder / TABLE).write_text("step\n0\n")
-    (folder / RECORD).write_text(json.dumps({**measured, "steps": [0, 9], "seconds": 2.0}))
+    summary = json.loads((folder / "summary.json").read_text())
+    steps = snapshot_steps(record, summary, points)
+    record_of_it = {**measured, "steps": steps, "seconds": float(len(steps))}
+    (folder / RECORD).write_text(json.dumps(record_of_it))
     seal_energy(folder)
 
 
@@ -131,7 +137,7 @@ def test_a_prefix_without_its_checkpoint_is_missing_where_a_run_is(config: Confi
     assert damaged.endswith(run.id)
 
 
-def test_an_energy_of_other_code_probes_or_trajectory_is_stale(
+def test_an_energy_of_other_code_probes_points_or_trajectory_is_stale(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes as many seconds a point as the whole ones; that of a lost table is damaged."""
@@ -149,8 +155,10 @@ def test_an_energy_of_other_code_probes_or_trajectory_is_stale(
     points = snapshots(config)[first.id] + 1
     assert found[f"{first.id}/energy"].seconds == pytest.approx(points)
     assert stale_energies(config) == [folder / TABLE]
-    _measure(first, folder, probes=probes(config))
+    _measure(first, folder, points=4, probes=probes(config))
     _measure(second, other, probes=probes(config))
+    assert stale_energies(config) == [folder / TABLE]
+    _measure(first, folder, probes=probes(config))
     (other / "trajectory.csv").write_text("step\n1\n")
     seals.seal(other, seals.TRAINED)
     assert stale_energies(config) == [other / TABLE]

@@ -31,6 +31,15 @@ def test_snakemakes_report_holds_every_figure_with_its_caption(finished: Path) -
         assert stretch in page
 
 
+def test_the_benchmarks_are_a_target_by_their_figures_name_too(finished: Path) -> None:
+    """And where a tier measures none, it says which does."""
+    asked = ("eigensolver_cost", "--config", "tier=smoke", "--dry-run")
+    assert "Nothing to be done" in snakemake(finished, *asked)
+    for target in ("benchmarks", "eigensolver_cost"):
+        said = snakemake(finished, target, "--config", "tier=laptop", fails=True)
+        assert "the laptop tier measures no eigensolvers: ask with `--config tier=paper`" in said
+
+
 EVERYTHING = ("all", "benchmarks", "--config", "tier=smoke")
 PACKAGE = "src/sharpflat"
 TRAINED = {
@@ -41,7 +50,6 @@ TRAINED = {
     "decide_claims": 1,
     "write_report": 1,
 }
-UNTRAINED = {"prepare_data": 0, "prefix": 0, "train": 0}
 
 
 def _appended(text: str) -> Callable[[str], str]:
@@ -115,6 +123,41 @@ CHANGES: dict[str, tuple[dict[str, Callable[[str], str]], dict[str, int]]] = {
     "torch as it is installed": (
         {"src/torch-9.egg-info": _appended("Name: torch\nVersion: 9")},
         TRAINED | {"prepare_data": 0, "measure_eigensolvers": 1},
+    ),
+    "random probes of the energy": (
+        {"workflow/config/smoke.yaml": _replaced("probes: 10", "probes: 11")},
+        {"prefix": 0, "train": 0, "energy": 2, "measure_eigensolvers": 0},
+    ),
+    "at how many points parameters are kept": (
+        {"workflow/config/smoke.yaml": _replaced("snapshots: 1", "snapshots: 2")},
+        {"prepare_data": 0, "prefix": 1, "train": 6, "energy": 2, "measure_eigensolvers": 0},
+    ),
+    "a claim's threshold": (
+        {"workflow/config/claims.yaml": _replaced("alignment: 0.9", "alignment: 0.8")},
+        {"prefix": 0, "train": 0, "decide_claims": 1, "measure_eigensolvers": 0},
+    ),
+    "training and benchmarks, and a claim's threshold": (
+        {
+            "workflow/config/claims.yaml": _replaced("alignment: 0.9", "alignment: 0.8"),
+            f"{PACKAGE}/training/loop.py": _appended("MORE = 1"),
+            f"{PACKAGE}/benchmarks/memory_child.py": _appended("MORE = 1"),
+        },
+        TRAINED | {"prepare_data": 0, "measure_eigensolvers": 1},
+    ),
+    "what a run is": (
+        {f"{PACKAGE}/records.py": _appended("MORE = 1")},
+        TRAINED | {"prepare_data": 0, "list_runs": 1},
+    ),
+    "what the benchmarks measure": (
+        {"workflow/config/smoke.yaml": _replaced("cold_steps: ", "cold_steps: 1")},
+        {"prefix": 0, "train": 0, "measure_eigensolvers": 1, "draw_eigensolver_cost": 1},
+    ),
+    "how models are measured, and a claim's words": (
+        {
+            f"{PACKAGE}/model_sizes.py": _appended("MORE = 1"),
+            f"{PACKAGE}/analysis/claims/__init__.py": _appended("MORE = 1"),
+        },
+        {"prefix": 0, "train": 0, "list_runs": 1, "decide_claims": 1, "write_report": 1},
     ),
     "benchmarks": (
         {f"{PACKAGE}/benchmarks/memory_child.py": _appended("MORE = 1")},

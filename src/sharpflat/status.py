@@ -11,7 +11,15 @@ from typing import Any, Literal
 
 from sharpflat import energy_record, layout, seals
 from sharpflat.config import Config
-from sharpflat.plan import all_edges, all_prefixes, all_runs, probes, resolved_json, snapshots
+from sharpflat.plan import (
+    all_edges,
+    all_prefixes,
+    all_runs,
+    probes,
+    resolved_json,
+    snapshot_steps,
+    snapshots,
+)
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 from sharpflat.sources import edge_code_hash, training_code_hash
 
@@ -185,14 +193,15 @@ def _energies(config: Config) -> list[_Found]:
     for record, folder in records(config):
         if isinstance(record, EdgeRecord) or record.id not in kept:
             continue
-        state, measured = _energy_state(record, folder, probes=asked)
+        points = kept[record.id]
+        state, measured = _energy_state(record, folder, points=points, probes=asked)
         found.append(
             _Found(
                 kind="energies",
                 path=folder / energy_record.TABLE,
                 state=state,
                 like=("energy", *_like(record)),
-                work=kept[record.id] + 1,
+                work=points + 1,
                 rate=measured["seconds"] / len(measured["steps"]) if measured else None,
             )
         )
@@ -200,7 +209,7 @@ def _energies(config: Config) -> list[_Found]:
 
 
 def _energy_state(
-    record: PrefixRecord | RunRecord, folder: Path, *, probes: int
+    record: PrefixRecord | RunRecord, folder: Path, *, points: int, probes: int
 ) -> tuple[State, Mapping[str, Any]]:
     """The state of the energy along one result, and its record where it is whole."""
     if not any((folder / name).exists() for name in (*energy_record.SEALED, seals.ENERGY)):
@@ -208,11 +217,16 @@ def _energy_state(
     try:
         energy_record.check_energy(folder)
         trajectory = (folder / "trajectory.csv").read_bytes()
+        summary = json.loads((folder / "summary.json").read_text())
     except (seals.DamagedResultError, FileNotFoundError):
         return "damaged", {}
     found: dict[str, Any] = json.loads((folder / energy_record.RECORD).read_text())
     task = record if isinstance(record, PrefixRecord) else record.prefix
-    fresh = {**found, **energy_record.identity(trajectory, task, probes=probes)} == found
+    expected = {
+        "steps": snapshot_steps(record, summary, points),
+        **energy_record.identity(trajectory, task, probes=probes),
+    }
+    fresh = {**found, **expected} == found
     return ("there" if fresh else "stale"), found
 
 

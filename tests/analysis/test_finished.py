@@ -8,7 +8,7 @@ import pytest
 
 from sharpflat import seals
 from sharpflat.analysis.edge_table import edge_table
-from sharpflat.analysis.finished import seed_of, seeds_left_out
+from sharpflat.analysis.finished import path_of, paths_left_out, seed_of, seeds_left_out
 from sharpflat.analysis.tables import figure_table
 from sharpflat.config import Config, read_tier
 from sharpflat.plan import all_edges, all_prefixes, all_runs, figure_edges, figure_runs
@@ -72,10 +72,45 @@ def test_a_seed_without_the_prefix_of_its_runs_is_left_out(config: Config, resul
     assert seeds_left_out(config, "ablation_lr", table) == [seed_of(taken)]
 
 
+def test_a_path_of_which_no_seed_is_whole_is_left_out_and_said(
+    config: Config, results: Path
+) -> None:
+    """The named methods stay, and so do the other paths, whose points may be the same runs."""
+    runs = figure_runs(config, config.figures["interpolation"])
+    taken = next(run for run in runs if run.method.name == "convex(0.75)")
+    shutil.rmtree(results / "runs" / taken.record.id)
+    table = figure_table(config, "interpolation", results, finished=True)
+    assert paths_left_out(config, "interpolation", table) == [path_of(taken)]
+    assert seeds_left_out(config, "interpolation", table) == []
+    others = {run.method.name for run in runs if not run.method.name.startswith("convex(")}
+    assert set(table["method"]) == others | {"before_switch"}
+    damped = next(run for run in runs if run.method.name == "sgd_to_bulk(0.5)")
+    shutil.rmtree(results / "runs" / damped.record.id)
+    table = figure_table(config, "interpolation", results, finished=True)
+    assert paths_left_out(config, "interpolation", table) == [path_of(damped), path_of(taken)]
+
+
+def test_a_path_of_which_one_seed_is_whole_costs_the_other_seeds(
+    config: Config, results: Path
+) -> None:
+    two = {"seeds": [0, 1], "methods": ["sgd", "sgd_to_bulk(0.5)"]}
+    config = read_tier("smoke", ROOT, {"figures": {"ablation_lr": two}})
+    damped = figure_runs(config, config.figures["ablation_lr"])
+    for record in {run.record for run in damped}:
+        if not (results / "runs" / record.id).exists():
+            _write(results / "runs" / record.id, "trajectory.csv", seals.TRAINED)
+    taken = next(run for run in damped if run.method.name == "sgd_to_bulk(0.5)")
+    shutil.rmtree(results / "runs" / taken.record.id)
+    table = figure_table(config, "ablation_lr", results, finished=True)
+    assert paths_left_out(config, "ablation_lr", table) == []
+    assert seeds_left_out(config, "ablation_lr", table) == [seed_of(taken)]
+
+
 def test_a_whole_figure_loses_nothing(config: Config, results: Path) -> None:
     table = figure_table(config, "dom_bulk", results, finished=True)
     assert table.equals(figure_table(config, "dom_bulk", results))
     assert seeds_left_out(config, "dom_bulk", table) == []
+    assert paths_left_out(config, "dom_bulk", table) == []
 
 
 def test_runs_without_their_energy_are_not_finished(config: Config, results: Path) -> None:

@@ -10,8 +10,7 @@ import pytest
 import yaml
 from pages import text
 from planted import trajectory, trials
-
-from sharpflat.analysis.readme_numbers import fill, not_in
+from readme_numbers import fill, not_in
 
 ROOT = Path(__file__).parents[2]
 SENTENCES = yaml.safe_load((Path(__file__).parent / "readme_sentences.yaml").read_text())

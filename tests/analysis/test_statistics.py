@@ -88,28 +88,11 @@ def test_the_eigenspace_may_be_recorded_more_seldom_than_the_loss() -> None:
         }
     )
     row, only = _one(seldom, "sgd"), _one(rows[rows["step"] % 800 == 0], "sgd")
-    names = ["alignment", "eigenvalue_1_growth", "eigenvalue_1_max", "beyond_edge"]
+    names = ["alignment", "eigenvalue_1_growth", "eigenvalue_1_max"]
     assert row[names].tolist() == only[names].tolist()
     assert row["final_train_loss"] == losses[-1]
     late = rows.assign(alignment=rows["alignment"].where(rows["step"] <= 1000))
     assert _one(late, "sgd")["alignment"] == pytest.approx(1.0)  # the last there is
-
-
-@pytest.mark.parametrize(
-    ("method", "share"), [("sgd", 0.75), ("dom_sgd", 0.75), ("bulk_sgd", 0.25)]
-)
-def test_records_beyond_the_predicted_edge_are_counted_for_the_methods_own_weights(
-    method: str, share: float
-) -> None:
-    """Oracle: η = 0.1, so that an eigenvalue beyond 20 along a direction that is followed counts.
-
-    Bulk-SGD does not follow the leading eigenvectors: λ_1 may be anything.
-    """
-    eigenvalues = {"eigenvalue_1": [19.0, 21.0, 50.0, 50.0], "eigenvalue_11": [5.0, 5.0, 5.0, 21.0]}
-    losses = [1.0, 0.9, 0.8, 0.7]
-    row = _one(_run(method, losses, learning_rate=0.1, **eigenvalues), method)
-    assert row["beyond_edge"] == share
-    assert row["stability"] == "stable"
 
 
 def test_values_of_a_varied_setting_are_cells_of_their_own() -> None:

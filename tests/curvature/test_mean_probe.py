@@ -103,19 +103,6 @@ def test_refuses_padding_that_the_outputs_carry(kind):
         kind(SamplesFirst(), masked_mean, x, x[..., 0]) @ torch.ones(2)
 
 
-class SplitLinear(nn.Linear):
-    """Sums in an order that depends on the batch, as an accelerator's kernels do."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        split = 1 + len(x) % (self.in_features - 1)
-        first = functional.linear(x[:, :split], self.weight[:, :split])
-        return first + functional.linear(x[:, split:], self.weight[:, split:], self.bias)
-
-
-def split_mlp() -> nn.Module:
-    return nn.Sequential(SplitLinear(TOKENS, 64), nn.Tanh(), SplitLinear(64, 10))
-
-
 def test_the_message_tells_its_numbers_apart():
     """Oracle: two numbers that are called different are written differently."""
     x, y = torch.ones(SAMPLES, 1, dtype=torch.float64), torch.zeros(SAMPLES, dtype=torch.float64)

@@ -740,4 +740,64 @@ INFERENCE = (
     ),
 )
 
-FAULTS = (*SURVIVED_ONCE, *TASKS, *TRAINING, *CURVATURE, *OPTIMIZER, *ANALYSIS, *INFERENCE)
+KEPT = "tests/training/test_snapshot_steps.py::test_"
+WHOLE = "tests/analysis/test_finished.py::test_a_path_of_which_"
+
+STALE = (
+    Fault(
+        "a run that diverged is taken to have kept its last parameters",
+        f"{PACKAGE}/plan.py",
+        'reached if summary["status"] == "diverged" else reached | {last}',
+        "reached | {last}",
+        (f"{KEPT}they_follow_from_the_record_and_the_summary",),
+    ),
+    Fault(
+        "a result that kept other parameters than asked for stays",
+        f"{PACKAGE}/cli/training.py",
+        "    path.unlink()\n    return True",
+        "    return True",
+        (f"{KEPT}a_result_that_kept_others_is_made_again",),
+    ),
+    Fault(
+        "a run that went on with other points is not made again",
+        f"{PACKAGE}/cli/training.py",
+        "        if _discard_other_snapshots(record, folder, keeping.snapshots):",
+        "        if False:",
+        (f"{KEPT}a_result_that_kept_others_is_made_again",),
+    ),
+    Fault(
+        "an energy at other points counts as today's",
+        f"{PACKAGE}/status.py",
+        '        "steps": snapshot_steps(record, summary, points),\n',
+        "",
+        (
+            "tests/test_status.py::"
+            "test_an_energy_of_other_code_probes_points_or_trajectory_is_stale",
+        ),
+    ),
+    Fault(
+        "a path without a whole seed costs every seed",
+        f"{PACKAGE}/analysis/finished.py",
+        "if path_of(one) in kept or not path_of(one)[2]",
+        "if True",
+        (f"{WHOLE}no_seed_is_whole_is_left_out_and_said",),
+    ),
+    Fault(
+        "a path is left out for one seed that it lacks",
+        f"{PACKAGE}/analysis/finished.py",
+        "    kept = {along for along, _ in whole}",
+        "    kept = {along for along, _ in whole} - {path_of(one) for one in missing}",
+        (f"{WHOLE}one_seed_is_whole_costs_the_other_seeds",),
+    ),
+)
+
+FAULTS = (
+    *SURVIVED_ONCE,
+    *TASKS,
+    *TRAINING,
+    *CURVATURE,
+    *OPTIMIZER,
+    *ANALYSIS,
+    *INFERENCE,
+    *STALE,
+)

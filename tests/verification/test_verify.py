@@ -197,7 +197,7 @@ def test_data_that_cannot_be_had_are_named_and_others_are_drawn(committed: RunRe
     again = f"same: {committed.prefix.id}, steps 0 to 5 of 50"
     drawn = [texts({first: lacking, second: lacking} | own, seed) for seed in range(6)]
     assert all(found in ([again], [said, again]) for found in drawn) and [said, again] in drawn
-    with pytest.raises(ValueError, match="--mirror"):
+    with pytest.raises(ValueError, match="--data-mirror"):
         texts({first: lacking}, 0)
 
 

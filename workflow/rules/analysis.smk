@@ -5,6 +5,8 @@ rule collect_table:
     input:
         runs_of_figure,
         config=layout.resolved_config(STUDY.name),
+        # With it what is below the jobs to which it is ancient is made anew; see `common`.
+        checked=layout.runs_list(STUDY.name),
         sources=[
             PACKAGE / "analysis/tables.py",
             PACKAGE / "analysis/edge_table.py",
@@ -48,6 +50,7 @@ rule decide_claims:
 rule write_report:
     input:
         [layout.figure(STUDY.name, name)[1] for name in STUDY.figures],
+        [layout.table(STUDY.name, name) for name in STUDY.figures],
         layout.claims(STUDY.name),
         layout.runs_list(STUDY.name),
         config=layout.resolved_config(STUDY.name),
@@ -56,7 +59,10 @@ rule write_report:
             *sorted((PACKAGE / "report").glob("*.py")),
             *sorted((PACKAGE / "report/templates").iterdir()),
             *sorted((PACKAGE / "figures").glob("*.py")),
-            *sorted((PACKAGE / "analysis").glob("*.py")),
+            *sorted((PACKAGE / "analysis").rglob("*.py")),
+            PACKAGE / "methods.py",
+            PACKAGE / "plan.py",
+            PACKAGE / "stability.py",
         ],
     output:
         report(

@@ -1,4 +1,5 @@
 # The checked configuration, and what every rule of the workflow shares.
+import json
 import shlex
 from base64 import b64encode
 
@@ -26,10 +27,17 @@ except ConfigError as error:
 # Every target asks for it. Where it is missing, as from a tarball, whose files are all equally old,
 # nothing else says that the figures there may be of other settings; once made, it is newer.
 RESOLVED = layout.resolved_config(STUDY.name)
+
+
+def recorded(path):
+    """Snakemake's record of how it made a file; nothing of what it has not made."""
+    record = Path(".snakemake/metadata") / b64encode(str(path).encode(), b"_-").decode()
+    return json.loads(record.read_text()) if record.exists() else {}
+
+
 # Where it was copied here without Snakemake's records, which alone tell of other settings and code,
 # Snakemake would take any result for what is asked for.
-RECORD = Path(".snakemake/metadata") / b64encode(str(RESOLVED).encode(), b"_-").decode()
-if workflow.is_main_process and RESOLVED.exists() and not RECORD.exists():
+if workflow.is_main_process and RESOLVED.exists() and not recorded(RESOLVED):
     try:
         refuse_other(STUDY)
     except ValueError as error:
@@ -66,6 +74,14 @@ def code_of(job, code_hash):
     """Hashes of what the job's results depend on, one a loss."""
     prefixes = [getattr(record, "prefix", record) for record in job.records]
     return [code_hash(prefix) for prefix in {prefix.loss: prefix for prefix in prefixes}.values()]
+
+
+# Of a job below one that is to run Snakemake does not ask whether its own parameters or files have
+# changed, and the one that resolves the configuration is above all.
+def common(path, made, params):
+    """An input that is no reason to make anything again, unless the parameters are one too."""
+    before = set(recorded(made).get("params", ()))
+    return ancient(path) if before == {repr(value) for value in params.values()} else path
 
 
 def kept_by(job, folder):

@@ -7,12 +7,20 @@ for job, folder in [
     measured = [name for name in job.ids if name in SNAPSHOTS]
     if not measured:
         continue
+    settings = {
+        "ids": measured,
+        # In no run's name.
+        "probes": plan.probes(STUDY),
+        "code": code_of(job, energy_code_hash),
+        "torch": LOCKED_TORCH,
+    }
+    made = folder(STUDY.name, measured[0]) / "energy.csv"
 
     rule:
         name:
             f"energy_{measured[0]}"
         input:
-            config=ancient(layout.resolved_config(STUDY.name)),
+            config=common(RESOLVED, made, settings),
             data=layout.dataset(job.dataset),
             snapshots=[folder(STUDY.name, name) / "snapshots.pt" for name in measured],
         output:
@@ -30,21 +38,23 @@ for job, folder in [
             gpu_slots=GPU_SLOTS,
             gpu=GPUS,
         params:
-            ids=measured,
-            # In no run's name.
-            probes=plan.probes(STUDY),
-            code=code_of(job, energy_code_hash),
-            torch=LOCKED_TORCH,
+            **settings,
         shell:
             "python -m sharpflat energy {input.config:q} {params.ids:q} 2> {log:q}"
 
 
 # Asked for by `benchmarks` alone.
 if STUDY.benchmark is not None:
+    # Of the configuration, too: what of it is measured is in no name.
+    settings = {
+        "benchmark": repr(STUDY.benchmark),
+        "code": benchmark_code_hash(STUDY.benchmark.settings),
+        "torch": LOCKED_TORCH,
+    }
 
     rule measure_eigensolvers:
         input:
-            config=layout.resolved_config(STUDY.name),
+            config=common(RESOLVED, layout.benchmarks(STUDY.name), settings),
             data=[layout.dataset(setting.dataset) for setting in STUDY.benchmark.settings],
         output:
             directory(layout.benchmarks(STUDY.name)),
@@ -59,15 +69,18 @@ if STUDY.benchmark is not None:
             mem_mb=16000,
             runtime=240,
         params:
-            code=lambda _: benchmark_code_hash(STUDY.benchmark.settings),
-            torch=LOCKED_TORCH,
+            **settings,
         shell:
             "python -m sharpflat benchmark {input.config:q} 2> {log:q}"
 
     rule draw_eigensolver_cost:
         input:
             tables=layout.benchmarks(STUDY.name),
-            sources=[PACKAGE / "figures/eigensolver_cost.py", PACKAGE / "figures/style.py"],
+            sources=[
+                PACKAGE / "figures/eigensolver_cost.py",
+                PACKAGE / "figures/style.py",
+                PACKAGE / "methods.py",
+            ],
         output:
             table=layout.table(STUDY.name, "eigensolver_cost"),
             pdf=layout.figure(STUDY.name, "eigensolver_cost")[0],
@@ -86,8 +99,25 @@ if STUDY.benchmark is not None:
             "python -m sharpflat figure eigensolver_cost {output.table:q} {output.pdf:q} {output.png:q}"
             " 2> {log:q}"
 
-    rule benchmarks:
-        input:
-            RESOLVED,
-            layout.figure(STUDY.name, "eigensolver_cost"),
-        localrule: True
+    # As every figure, by its name too.
+    for name in ("benchmarks", "eigensolver_cost"):
+
+        rule:
+            name:
+                name
+            input:
+                RESOLVED,
+                layout.figure(STUDY.name, "eigensolver_cost"),
+            localrule: True
+
+else:
+
+    for name in ("benchmarks", "eigensolver_cost"):
+
+        rule:
+            name:
+                name
+            localrule: True
+            shell:
+                "echo 'the {STUDY.tier} tier measures no eigensolvers: ask with `--config tier=paper`,"
+                " or tier=smoke' >&2 && false"

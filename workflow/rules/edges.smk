@@ -1,13 +1,15 @@
 # The edge of stability of each method: learning rates from a switch on, searched by bisection.
 
 for job in plan.edge_jobs(STUDY):
+    settings = {"ids": job.ids, "code": code_of(job, edge_code_hash), "torch": LOCKED_TORCH}
+    made = layout.edge(STUDY.name, job.ids[0]) / "edge.csv"
 
     rule:
         name:
             f"edge_{job.ids[0]}"
         input:
-            config=ancient(layout.resolved_config(STUDY.name)),
-            checked=ancient(layout.runs_list(STUDY.name)),
+            config=common(RESOLVED, made, settings),
+            checked=common(layout.runs_list(STUDY.name), made, settings),
             data=layout.dataset(job.dataset),
             checkpoints=[
                 layout.prefix(STUDY.name, name) / "checkpoint.pt"
@@ -30,8 +32,6 @@ for job in plan.edge_jobs(STUDY):
             gpu_slots=GPU_SLOTS,
             gpu=GPUS,
         params:
-            ids=job.ids,
-            code=code_of(job, edge_code_hash),
-            torch=LOCKED_TORCH,
+            **settings,
         shell:
             "python -m sharpflat edge {input.config:q} {params.ids:q} 2> {log:q}"

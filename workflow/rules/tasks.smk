@@ -13,7 +13,7 @@ rule prepare_data:
         mem_mb=1500,
         runtime=10,
     params:
-        mirror=[] if STUDY.data_mirror is None else ["--mirror", str(STUDY.data_mirror)],
+        mirror=[] if STUDY.data_mirror is None else ["--data-mirror", str(STUDY.data_mirror)],
         code=lambda wildcards: data_code_hash(wildcards.dataset),
     shell:
         "python -m sharpflat data {wildcards.dataset:q} {output.arrays:q} {params.mirror:q} 2> {log:q}"

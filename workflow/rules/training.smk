@@ -17,7 +17,8 @@ rule resolve_config:
 
 rule list_runs:
     input:
-        layout.resolved_config(STUDY.name),
+        config=layout.resolved_config(STUDY.name),
+        sources=[PACKAGE / "model_sizes.py", PACKAGE / "plan.py", PACKAGE / "records.py"],
     output:
         report(
             layout.runs_list(STUDY.name),
@@ -30,7 +31,7 @@ rule list_runs:
     conda:
         ENVIRONMENT
     shell:
-        "python -m sharpflat plan {input:q} {output:q} 2> {log:q}"
+        "python -m sharpflat plan {input.config:q} {output:q} 2> {log:q}"
 
 
 # Runs that are on a GPU at a time; `--resources gpu_slots=4` lets four share one.
@@ -38,19 +39,31 @@ GPU_SLOTS = 0 if STUDY.device == "cpu" else 1
 # GPUs that a cluster's scheduler must give a job: with `auto`, one without a GPU will do.
 GPUS = 1 if STUDY.device == "cuda" else 0
 
+
 # One rule a job: short runs of one task share a process. A job updates its outputs, so that a run
-# that is added to it does not train the others again. The configuration is ancient: what decides a
-# run is in the run's name, so that a new value in the configuration trains only what is new. What
-# else decides it is hashed into the job's parameters, so that a comment trains nothing.
+# that is added to it does not train the others again. What decides a run is in the run's name, and
+# what else decides it is hashed into the job's parameters, so that a comment trains nothing.
+def training_params(job):
+    return {
+        "ids": job.ids,
+        # In no run's name.
+        "snapshots": [SNAPSHOTS.get(name, 0) for name in job.ids],
+        "code": code_of(job, training_code_hash),
+        "torch": LOCKED_TORCH,
+    }
+
+
 for job in plan.prefix_jobs(STUDY):
+    settings = training_params(job)
+    made = layout.prefix(STUDY.name, job.ids[0]) / "trajectory.csv"
 
     rule:
         name:
             f"prefix_{job.ids[0]}"
         input:
-            config=ancient(layout.resolved_config(STUDY.name)),
+            config=common(RESOLVED, made, settings),
             # Nothing trains before every model was seen to be large enough.
-            checked=ancient(layout.runs_list(STUDY.name)),
+            checked=common(layout.runs_list(STUDY.name), made, settings),
             data=layout.dataset(job.dataset),
         output:
             update([layout.prefix(STUDY.name, name) / "trajectory.csv" for name in job.ids]),
@@ -71,21 +84,21 @@ for job in plan.prefix_jobs(STUDY):
             gpu_slots=GPU_SLOTS,
             gpu=GPUS,
         params:
-            ids=job.ids,
-            code=code_of(job, training_code_hash),
-            torch=LOCKED_TORCH,
+            **settings,
         shell:
             "python -m sharpflat prefix {input.config:q} {params.ids:q} 2> {log:q}"
 
 
 for job in plan.run_jobs(STUDY):
+    settings = training_params(job)
+    made = layout.run(STUDY.name, job.ids[0]) / "trajectory.csv"
 
     rule:
         name:
             f"train_{job.ids[0]}"
         input:
-            config=ancient(layout.resolved_config(STUDY.name)),
-            checked=ancient(layout.runs_list(STUDY.name)),
+            config=common(RESOLVED, made, settings),
+            checked=common(layout.runs_list(STUDY.name), made, settings),
             data=layout.dataset(job.dataset),
             checkpoints=[
                 layout.prefix(STUDY.name, name) / "checkpoint.pt"
@@ -109,8 +122,6 @@ for job in plan.run_jobs(STUDY):
             gpu_slots=GPU_SLOTS,
             gpu=GPUS,
         params:
-            ids=job.ids,
-            code=code_of(job, training_code_hash),
-            torch=LOCKED_TORCH,
+            **settings,
         shell:
             "python -m sharpflat train {input.config:q} {params.ids:q} 2> {log:q}"

@@ -45,8 +45,6 @@ def run_statistics(table: pd.DataFrame) -> pd.DataFrame:
         - ``alignment``: mean χ_k of the full gradient over the last tenth of the steps.
         - ``eigenvalue_1_growth``: λ_1 at the last record over λ_1 at the switch, infinite where the
           run diverged; ``eigenvalue_1_max``: the largest recorded.
-        - ``beyond_edge``: share of the records of eigenvalues with η max(a λ_1, b λ_{k+1}) > 2,
-          beyond the edge that a quadratic predicts for the method. NaN without any.
     """
     after = table[table["method"] != BEFORE_SWITCH]
     # A figure that varies nothing has no value to tell cells apart by, and NaN equals nothing.
@@ -131,7 +129,6 @@ def _of_losses(rows: pd.DataFrame, stability: Stability) -> dict[str, object]:
 
 
 def _of_eigenspace(rows: pd.DataFrame, stability: Stability) -> dict[str, object]:
-    first = rows.iloc[0]
     steps, alignment = (rows[name].to_numpy() for name in ("steps_after_switch", "alignment"))
     measured = np.flatnonzero(~np.isnan(alignment))
     last_steps = steps[measured] >= steps[-1] - LAST_SHARE * (steps[-1] - steps[0])
@@ -140,14 +137,11 @@ def _of_eigenspace(rows: pd.DataFrame, stability: Stability) -> dict[str, object
     recorded = ~np.isnan(dominant)
     if not recorded.any():  # a run that diverged before it was measured
         recorded[:1] = True
-    bulk = rows.get(f"eigenvalue_{int(first['k']) + 1}", rows["eigenvalue_1"] * 0.0).to_numpy()
-    steepest = np.maximum(first["dom_weight"] * dominant, first["bulk_weight"] * bulk)[recorded]
     dominant = dominant[recorded]
     return {
         "alignment": tail.mean() if tail.size else math.nan,
         "eigenvalue_1_growth": math.inf if stability == "diverged" else dominant[-1] / dominant[0],
         "eigenvalue_1_max": dominant.max(),
-        "beyond_edge": (first["learning_rate"] * steepest > 2).mean(),
     }
 
 

@@ -31,8 +31,8 @@ def figure_table(
         config: The tier's configuration.
         figure: Name of the figure.
         results: Folder of the tier's results.
-        finished: Leave out the seeds of a task and loss of which a run is not there. Default: a
-            missing run is an error.
+        finished: Leave out the seeds of a task and loss of which a run is not there, and the paths
+            of which no seed is whole. Default: a missing run is an error.
 
     Returns:
         Columns ``task, dataset, model, loss, method, dom_weight, bulk_weight, varied, value,

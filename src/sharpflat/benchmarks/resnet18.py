@@ -143,7 +143,10 @@ def time_solves(task: BenchmarkTask) -> dict[str, dict[str, Any]]:
     """Seconds of a cold solve that is accurate enough, and what it found."""
     truth = top_eigenpairs(task.hessian(), K, tol=TRUTH)
     if not truth.converged:
-        raise RuntimeError(f"no eigenspace of dimension {K} was found to {TRUTH}")
+        raise RuntimeError(
+            f"no eigenspace of dimension {K} was found to {TRUTH}: raise TRUTH, or lower K to "
+            "where the spectrum has a gap"
+        )
     basis = truth.eigenvectors.double()
     rows: dict[str, dict[str, Any]] = {}
     for method in METHODS:

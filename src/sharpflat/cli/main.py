@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="write a data set in its canonical form")
     data.add_argument("dataset", help="its name in the registry")
     data.add_argument("path", type=Path, help="file to write, .npz")
-    data.add_argument("--mirror", type=Path, help="folder with the canonical files; no download")
+    _mirrored(data)
     data.set_defaults(command=results.write_data)
 
     plan = _resolved(commands, "plan", "check a resolved configuration's models and list its runs")
@@ -156,9 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         drawn = "decides which are drawn; default: another each time"
         again.add_argument("--seed", type=int, help=drawn)
-        again.add_argument(
-            "--mirror", type=Path, help="folder with the canonical files; no download"
-        )
+        _mirrored(again)
         again.set_defaults(command=partial(command_of_tier, execute=_execute))
         if name == "renew":
             older = "checkout of the code that trained them, to train beside today's: where another"
@@ -171,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     unpack.set_defaults(command=tiers.unpack_tier)
 
     run = _tier(commands, "run", "all of a tier, one step after the other")
-    run.add_argument("--data-mirror", help="folder with the canonical files; no download")
+    _mirrored(run)
     devices = "where to train, in place of the tier's"
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), help=devices)
     run.set_defaults(command=lambda options: tiers.run_tier(options, _execute))
@@ -193,6 +191,12 @@ def _tier(commands: Any, name: str, what: str, *, usual: str = "laptop") -> argp
     parser.add_argument("--configfile", type=Path, nargs="+", default=[], help=changes)
     parser.set_defaults(usual_tier=usual)
     return parser
+
+
+def _mirrored(parser: argparse.ArgumentParser) -> None:
+    """A command that prepares data; ``--mirror`` is what the option was called before."""
+    folder = "folder with the canonical files; no download"
+    parser.add_argument("--data-mirror", "--mirror", type=Path, help=folder)
 
 
 def _execute(arguments: list[str]) -> None:

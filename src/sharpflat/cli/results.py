@@ -14,7 +14,7 @@ def write_data(options: argparse.Namespace) -> None:
     """Write a data set in its canonical form."""
     from sharpflat.tasks.prepare import prepare
 
-    prepare(options.dataset, options.path, mirror=options.mirror)
+    prepare(options.dataset, options.path, mirror=options.data_mirror)
 
 
 def write_plan(options: argparse.Namespace) -> None:
@@ -30,7 +30,7 @@ def write_plan(options: argparse.Namespace) -> None:
 def write_figure_table(options: argparse.Namespace) -> None:
     """Collect the table behind a figure."""
     from sharpflat.analysis.edge_table import edge_table
-    from sharpflat.analysis.finished import seeds_left_out
+    from sharpflat.analysis.finished import paths_left_out, seeds_left_out
     from sharpflat.analysis.tables import figure_table, write_table
 
     config = read_resolved(options.config, ROOT)
@@ -43,6 +43,8 @@ def write_figure_table(options: argparse.Namespace) -> None:
     write_table(table, options.path)
     for task, loss, seed in seeds_left_out(config, options.figure, table):
         print(f"{options.figure}: left out {task}, {loss}, seed {seed}: not finished")
+    for task, loss, path in paths_left_out(config, options.figure, table):
+        print(f"{options.figure}: left out {task}, {loss}, path {path}: no seed has all of it")
 
 
 def draw_figure(options: argparse.Namespace) -> None:
@@ -71,7 +73,7 @@ def write_claims(options: argparse.Namespace) -> None:
     """Test the claims on the figures' tables."""
     from sharpflat.analysis.claims import claims_table
     from sharpflat.analysis.columns import refuse_wrong_table
-    from sharpflat.analysis.finished import seeds_left_out
+    from sharpflat.analysis.finished import paths_left_out, seeds_left_out
     from sharpflat.analysis.tables import read_table, write_table
 
     config = read_resolved(options.config, ROOT)
@@ -83,7 +85,9 @@ def write_claims(options: argparse.Namespace) -> None:
     unfinished = [
         name
         for name in config.figures
-        if name not in tables or seeds_left_out(config, name, tables[name])
+        if name not in tables
+        or seeds_left_out(config, name, tables[name])
+        or paths_left_out(config, name, tables[name])
     ]
     write_table(claims_table(tables, config.claims, unfinished=unfinished), options.path)
 

@@ -23,14 +23,16 @@ def tier_of(options: argparse.Namespace, overrides: dict[str, Any] | None = None
     changes: dict[str, Any] = {}
     for path in options.configfile:
         if not path.exists():
-            raise ConfigError(f"config: there is no file {path} for --configfile")
+            raise ConfigError(f"config: there is no file {path} for --configfile: check the path")
         try:
             values = yaml.safe_load(path.read_text())
         except (ValueError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"config: {path} cannot be read ({reason}): write it again") from None
         if not isinstance(values, dict):
-            raise ConfigError(f"config: {path} holds {values!r:.40}, not settings by name")
+            raise ConfigError(
+                f"config: {path} holds {values!r:.40}, not settings by name: write `setting: value`"
+            )
         changes = merge(changes, values)
     tier = options.tier or changes.get("tier", options.usual_tier)
     return read_tier(tier, ROOT, merge(merge(changes, {"tier": tier}), overrides or {}))

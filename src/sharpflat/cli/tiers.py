@@ -162,7 +162,9 @@ def verify_tier(options: argparse.Namespace, execute: Callable[[list[str]], None
         )
     if differing := sum(verdict.differs for verdict in verdicts):
         raise RuntimeError(
-            f"{differing} of {len(verdicts)} stretches differ from what is committed"
+            f"{differing} of {len(verdicts)} stretches differ from what is committed: compare the "
+            "machine, torch and data that their summaries name with those here, and train them "
+            "again where these are the same"
         )
 
 
@@ -227,7 +229,7 @@ def _verdicts(
     def data_of(dataset: str) -> Path:
         path = layout.dataset(dataset)
         if not path.exists():
-            mirror = [] if options.mirror is None else ["--mirror", str(options.mirror)]
+            mirror = _mirror(options.data_mirror)
             execute(["data", dataset, str(path), *mirror])
         return path
 
@@ -257,7 +259,7 @@ def run_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]) 
     """
     overrides: dict[str, Any] = {}
     if options.data_mirror:
-        overrides["data_mirror"] = options.data_mirror
+        overrides["data_mirror"] = str(options.data_mirror)
     if options.device:
         overrides["device"] = options.device
     config = tier_of(options, overrides)
@@ -266,9 +268,9 @@ def run_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]) 
     resolved = layout.resolved_config(config.name)
     write_whole(resolved, f"{resolved_json(config)}\n".encode())
     for name in config.datasets:
-        mirror = [] if config.data_mirror is None else ["--mirror", str(config.data_mirror)]
-        if not layout.dataset(name).exists():
-            execute(["data", name, str(layout.dataset(name)), *mirror])
+        # A mirror's files may be others than those that were written before.
+        if config.data_mirror is not None or not layout.dataset(name).exists():
+            execute(["data", name, str(layout.dataset(name)), *_mirror(config.data_mirror)])
     execute(["plan", str(resolved), str(layout.runs_list(config.name))])
     execute(["prefix", str(resolved), *(record.id for record in all_prefixes(config))])
     execute(["train", str(resolved), *(record.id for record in all_runs(config))])
@@ -283,6 +285,10 @@ def run_tier(options: argparse.Namespace, execute: Callable[[list[str]], None]) 
         execute(["figure", figure.kind, str(table), *images])
     execute(["claims", str(resolved), str(layout.claims(config.name))])
     execute(["report", str(resolved), str(layout.report(config.name))])
+
+
+def _mirror(folder: Path | None) -> list[str]:
+    return [] if folder is None else ["--data-mirror", str(folder)]
 
 
 def _restore(results: Path) -> None:

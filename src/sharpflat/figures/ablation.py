@@ -74,7 +74,10 @@ def plot_ablation(table: pd.DataFrame) -> Figure:
     varied = list(table["varied"].dropna().unique())
     if len(varied) != 1:
         names = ", ".join(varied) or "none"
-        raise ValueError(f"an ablation's table varies one setting, this one {names}")
+        raise ValueError(
+            f"an ablation's table varies one setting, this one {names}: name one under the "
+            "figure's `vary`"
+        )
     label = SETTING_LABELS.get(varied[0], varied[0])
     apply_style()
     after = table[table["method"] != BEFORE_SWITCH]

@@ -52,7 +52,10 @@ def plot_stability_map(table: pd.DataFrame) -> Figure:
     all_cells["log_ratio"] = all_cells["log_ratio"].where(all_cells["diverged_share"] == 0)
     weights = all_cells["bulk_weight"].unique()
     if len(weights) != 1:
-        raise ValueError(f"a stability map has one Bulk weight b, this table {weights.tolist()}")
+        raise ValueError(
+            f"a stability map has one Bulk weight b, this table {weights.tolist()}: give methods "
+            "of one b, or the figure the kind `stability_plane`"
+        )
     widest = np.nanmax([*all_cells["log_ratio"].abs(), 0.1]) / np.log(10)
     mappable = ScalarMappable(CenteredNorm(halfrange=float(widest)), COLOUR_MAP)
     figure, groups = one_panel_each(table, MAP_HEIGHT)

@@ -102,7 +102,8 @@ def plane_cells(table: pd.DataFrame) -> pd.DataFrame:
     rates = cells.groupby(GROUP)["learning_rate"].unique()
     for group, several in rates[rates.map(len) > 1].items():
         raise ValueError(
-            f"a stability plane has one learning rate, this table of {group} {several.tolist()}"
+            f"a stability plane has one learning rate, this table of {group} {several.tolist()}: "
+            "give each loss one, and let `vary` name none"
         )
     runs = run_pairs(table[table["method"] != BEFORE_SWITCH]).dropna(subset="final_ratio")
     logs = np.log(runs["final_ratio"]).groupby([runs[name] for name in (*GROUP, *PAIR)])

@@ -89,7 +89,10 @@ def older_code(folder: Path, values: Mapping[str, Any]) -> OlderCode:
         ValueError: It holds none, or cannot read the configuration.
     """
     if not (folder / "src" / "sharpflat").is_dir():
-        raise ValueError(f"{folder} is no checkout of sharpflat: it has no src/sharpflat")
+        raise ValueError(
+            f"{folder} is no checkout of sharpflat: it has no src/sharpflat; "
+            "make one with `git worktree add FOLDER COMMIT`"
+        )
     with _started(folder, {"config": values}) as process:
         codes = json.loads(_result(process, folder, "does not plan these results"))
     return OlderCode(folder=folder, values=values, codes=codes)

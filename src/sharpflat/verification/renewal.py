@@ -109,7 +109,8 @@ def renew(
     if other := [each for each in verdicts if each.rounded or (each.differs and not beside)]:
         raise ValueError(
             f"nothing is renewed: {len(other)} of {len(verdicts)} stretches are not the same in "
-            f"every digit, the first: {other[0].text}"
+            f"every digit, the first: {other[0].text}; train them again with `snakemake`, or, "
+            "where another machine made them, give --trained-by the checkout that did"
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     same = [verdict.same for verdict in verdicts if verdict.same is not None]

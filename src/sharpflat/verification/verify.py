@@ -126,7 +126,7 @@ def verify(
     if not begun:
         raise ValueError(
             f"all that is committed of the {config.name} tier was trained on other data than is "
-            "here: give the folder with its data by --mirror, and delete results/data"
+            "here: give the folder with its data by --data-mirror, and delete results/data"
         )
 
 

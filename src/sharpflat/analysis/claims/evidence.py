@@ -13,8 +13,8 @@ from sharpflat.analysis.inference import NOT_MEASURED, Array, Estimate, Scale, l
 #: Run statistics by figure, as :func:`sharpflat.analysis.statistics.run_statistics` returns them.
 Runs = Mapping[str, pd.DataFrame]
 GROUP = ["task", "loss"]
-#: Least training loss of a diverged run over that at its switch: the configuration's
-#: ``divergence_factor``.
+#: Training loss that a diverged run counts as, over that at its switch. An assumption: as many
+#: times as the tiers' ``divergence_factor`` lets a mini-batch's loss grow.
 DIVERGED = 100.0
 #: Of a figure that is not there.
 NO_OBSERVATIONS = pd.DataFrame(columns=[*GROUP, "cell", "seed", "value"]).astype(

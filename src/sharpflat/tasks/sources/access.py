@@ -43,8 +43,8 @@ def downloading(name: str, address: str) -> Iterator[None]:
         reason = " ".join(str(error).split())
         raise DataError(
             f"cannot download data set {name!r} from {address} ({reason}); without a network, give "
-            "a folder of canonical files: --config data_mirror=DIR to snakemake, --mirror DIR to "
-            "a command"
+            "a folder of canonical files: --config data_mirror=DIR to snakemake, --data-mirror DIR "
+            "to a command"
         ) from error
     finally:
         socket.setdefaulttimeout(previous)
