@@ -75,6 +75,7 @@ if STUDY.benchmark is not None:
 
     rule draw_eigensolver_cost:
         input:
+            RESOLVED,
             tables=layout.benchmarks(STUDY.name),
             sources=[
                 PACKAGE / "figures/eigensolver_cost.py",

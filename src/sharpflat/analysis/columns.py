@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+#: A setting, of which figures have a row or panel and claims a row.
+SETTING = ["task", "loss"]
 _RUN = (
     *("task", "loss", "method", "dom_weight", "bulk_weight", "varied", "value", "learning_rate"),
     *("batch_size", "k", "hessian_samples", "seed", "status", "step", "steps_after_switch"),

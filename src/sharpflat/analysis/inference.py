@@ -45,6 +45,8 @@ class Estimate:
         return min(1.0, 2 * min(self.above, self.below))
 
 
+#: Corrected p-value from which on nothing is decided, as intervals cover 95 %.
+LEVEL = 0.05
 #: Of a statistic that was not measured.
 NOT_MEASURED = Estimate(math.nan, math.nan, math.nan, 0, kind="not measured")
 

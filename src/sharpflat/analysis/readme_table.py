@@ -103,7 +103,7 @@ def _line(cells: list[str] | tuple[str, ...]) -> str:
 
 
 def _interval(row: pd.Series) -> str:
-    estimate, low, high = (_number(row[name]) for name in ("estimate", "ci_low", "ci_high"))
+    estimate, low, high = (number(row[name]) for name in ("estimate", "ci_low", "ci_high"))
     if not row["n"]:
         return NOT_MEASURED
     seeds = "1 seed" if row["n"] == 1 else f"{row['n']} seeds"
@@ -112,7 +112,10 @@ def _interval(row: pd.Series) -> str:
     return f"{estimate} [{low}, {high}], {seeds}"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A number of the table as text; infinity by its sign, nothing for NaN."""
+    if math.isnan(value):
+        return ""
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:.3g}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.statistics import run_statistics
 
 #: What makes a cell of the stability map; its seeds are summarised.
-CELL = ["task", "loss", "learning_rate", "dom_weight", "bulk_weight"]
+CELL = [*SETTING, "learning_rate", "dom_weight", "bulk_weight"]
 
 
 def stability_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -46,7 +47,7 @@ def stability_cells(table: pd.DataFrame) -> pd.DataFrame:
         seeds=("seed", "size"),
         log_ratio=("log_ratio", "mean"),
     )
-    cells = cells.reset_index().merge(_eigenvalues_at_switch(table), on=["task", "loss"])
+    cells = cells.reset_index().merge(_eigenvalues_at_switch(table), on=SETTING)
     rate, dominant, bulk = cells["learning_rate"], cells["dom_weight"], cells["bulk_weight"]
     return cells.assign(
         edge_dominant=rate * dominant * cells["eigenvalue_dominant"] / 2,
@@ -92,4 +93,4 @@ def _eigenvalues_at_switch(table: pd.DataFrame) -> pd.DataFrame:
     switch = switch.assign(eigenvalue_bulk=following, eigenvalue_dominant=switch["eigenvalue_1"])
     names = ["eigenvalue_dominant", "eigenvalue_bulk"]
     by_seed = switch.groupby(["task", "loss", "seed"])[names].mean()
-    return by_seed.groupby(["task", "loss"]).mean().reset_index()
+    return by_seed.groupby(SETTING).mean().reset_index()

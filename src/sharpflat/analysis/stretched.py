@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sharpflat.analysis.inference import LOG, holm, location
+from sharpflat.analysis.inference import LEVEL, LOG, holm, location
 from sharpflat.analysis.statistics import steps_to_loss
 
 #: Columns that tell what all optimizers of a comparison train.
 CELL = ["task", "loss", "batch_size"]
 #: Optimizers that every stretched one is held against besides its own base.
 REFERENCES = ("adamw", "muon")
-#: Corrected p-value below which an optimizer is ahead or behind.
-LEVEL = 0.05
 #: Far below any loss that is resolved.
 TINY = float(np.finfo(np.float32).tiny)
 

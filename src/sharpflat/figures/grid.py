@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from sharpflat.analysis.columns import SETTING
 from sharpflat.figures.style import (
     BLOCK_ROW_HEIGHT,
     COLUMN_WIDTH,
@@ -24,8 +25,6 @@ from sharpflat.figures.style import (
 
 #: A task and loss: their rows of the table, and their panels from left to right.
 Group = tuple[pd.DataFrame, list[Axes]]
-#: What the rows of a page differ in, unless they differ in more.
-SETTING = ("task", "loss")
 #: Steps from which on their numbers are written in thousands, since panels are narrow.
 THOUSANDS_FROM = 4000
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.stability import stability_cells
 from sharpflat.analysis.tables import BEFORE_SWITCH
 from sharpflat.figures.grid import is_lowest, one_row_each
@@ -38,7 +39,7 @@ CELL_EDGE: dict[str, Any] = {"edgecolor": "0.45", "linewidth": 0.4}
 STRETCHED: dict[str, Any] = {"color": "#009e73", "linewidth": 2.2, "linestyle": "dotted"}
 #: How far that outline keeps within the cells.
 INSET = 0.06
-GROUP, PAIR = ["task", "loss"], ["dom_weight", "bulk_weight"]
+PAIR = ["dom_weight", "bulk_weight"]
 
 
 def plot_stability_plane(table: pd.DataFrame) -> Figure:
@@ -99,16 +100,16 @@ def plane_cells(table: pd.DataFrame) -> pd.DataFrame:
         ValueError: A task and loss have several learning rates.
     """
     cells = stability_cells(table)
-    rates = cells.groupby(GROUP)["learning_rate"].unique()
+    rates = cells.groupby(SETTING)["learning_rate"].unique()
     for group, several in rates[rates.map(len) > 1].items():
         raise ValueError(
             f"a stability plane has one learning rate, this table of {group} {several.tolist()}: "
             "give each loss one, and let `vary` name none"
         )
     runs = run_pairs(table[table["method"] != BEFORE_SWITCH]).dropna(subset="final_ratio")
-    logs = np.log(runs["final_ratio"]).groupby([runs[name] for name in (*GROUP, *PAIR)])
+    logs = np.log(runs["final_ratio"]).groupby([runs[name] for name in (*SETTING, *PAIR)])
     compared = pd.DataFrame({"log_final_ratio": logs.mean(), "seeds_compared": logs.size()})
-    cells = cells.merge(compared.reset_index(), on=[*GROUP, *PAIR], how="left")
+    cells = cells.merge(compared.reset_index(), on=[*SETTING, *PAIR], how="left")
     finished = cells["diverged_share"] == 0
     return cells.drop(columns="log_final_ratio").assign(
         final_ratio=np.exp(cells["log_final_ratio"].where(finished)),

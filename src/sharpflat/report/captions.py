@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.edges import stability_edges
 from sharpflat.analysis.tables import BEFORE_SWITCH
 from sharpflat.figures.accuracy import chance_words, dataset_of, standard_error
@@ -55,7 +56,7 @@ def caption(kind: str, table: pd.DataFrame) -> list[str]:
 
 def _groups(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each task and loss, with its name."""
-    for _, rows in table.groupby(["task", "loss"], sort=False):
+    for _, rows in table.groupby(SETTING, sort=False):
         yield panel_title(rows), rows
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.tables import BEFORE_SWITCH
 from sharpflat.figures.pairs import sgd_name
 from sharpflat.figures.value_axis import as_value
@@ -39,10 +40,8 @@ LOG_RATIO = 8.0
 SHARES = ("share", "accuracy", "alignment", "overlap")
 #: Kinds of figures that start with the steps before the switch; others leave them to be chosen.
 FROM_THE_START = {"alignment", "curvature_energy"}
-#: What tells the panels of a figure apart; a reader chooses one at a time.
-PANEL = ("task", "loss")
 #: Columns that tell no series apart: they follow from others, or say how a run ended.
-FOLLOWING = {*PANEL, "dataset", "dom_weight", "bulk_weight", "num_parameters", "status", "varied"}
+FOLLOWING = {*SETTING, "dataset", "dom_weight", "bulk_weight", "num_parameters", "status", "varied"}
 #: What a figure opens with, where its table has it.
 FIRST_SHOWN = {
     "alignment": "alignment",
@@ -90,7 +89,7 @@ class Explorer:
         if not columns.y or table.empty:
             return None
         curves = "step" in table
-        panel = [name for name in PANEL if name in table]
+        panel = [name for name in SETTING if name in table]
         chosen = _dimensions(table, columns, panel)
         dimensions = [_dimension(name, table) for name in chosen]
         for dimension in dimensions:

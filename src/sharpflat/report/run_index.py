@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.tables import BEFORE_SWITCH
 from sharpflat.figures.value_axis import as_value
 from sharpflat.report.runs import MADE_WITH, Summary, method_name, text
@@ -97,7 +98,7 @@ class RunIndex:
         """
         settings = {name: flat_settings(run) for name, run in self._summaries.items()}
         frame = pd.DataFrame([{k: _plain(v) for k, v in own.items()} for own in settings.values()])
-        counts = frame.groupby(["task", "loss"]).nunique(dropna=False)
+        counts = frame.groupby(SETTING).nunique(dropna=False)
         varied = [
             str(name) for name in counts if name not in TOLD_OTHERWISE and counts[name].max() > 1
         ]

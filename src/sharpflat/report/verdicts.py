@@ -12,7 +12,7 @@ import pandas as pd
 
 from sharpflat.analysis.claims import BEYOND, CLAIMS, SUMMARY
 from sharpflat.analysis.claims.verdicts import verdict_words
-from sharpflat.analysis.readme_table import NOT_MEASURED
+from sharpflat.analysis.readme_table import NOT_MEASURED, number
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,6 @@ def claim_rows(claims: pd.DataFrame, figures: Sequence[str]) -> list[ClaimRow]:
         _row(row, figures, f"claim-{place}", decided=row["claim"] in decided)
         for place, row in enumerate(claims.to_dict("records"), start=1)
     ]
-
-
-def number(value: float) -> str:
-    """A number of the table as text; infinity by its sign, nothing for NaN."""
-    if math.isnan(value):
-        return ""
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    return f"{value:.3g}"
 
 
 def _row(row: dict[Any, Any], figures: Sequence[str], name: str, *, decided: bool) -> ClaimRow:

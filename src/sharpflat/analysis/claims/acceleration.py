@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from sharpflat.analysis.claims.evidence import (
-    GROUP,
     NO_OBSERVATIONS,
     Evidence,
     Measure,
@@ -18,6 +17,7 @@ from sharpflat.analysis.claims.evidence import (
     over_seeds,
     summary_row,
 )
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.inference import LOG
 from sharpflat.analysis.statistics import steps_to_loss
 
@@ -66,7 +66,7 @@ def step_ratios(runs: pd.DataFrame, table: pd.DataFrame, *, neither: float) -> p
     Returns:
         Observations, a row a (task, loss, seed).
     """
-    keys = [*GROUP, "seed"]
+    keys = [*SETTING, "seed"]
     compared = runs[runs["method"].isin(METHODS)]
     records = table[table["method"].isin(METHODS) & (table["status"] != "diverged")]
     trajectories = {

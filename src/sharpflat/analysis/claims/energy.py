@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sharpflat.analysis.claims.evidence import (
-    GROUP,
     NO_OBSERVATIONS,
     Evidence,
     Measure,
@@ -17,6 +16,7 @@ from sharpflat.analysis.claims.evidence import (
     over_seeds,
     summary_row,
 )
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.inference import LOGIT
 
 FIGURE = "curvature_energy"
@@ -80,7 +80,7 @@ def _observe(tables: Mapping[str, pd.DataFrame], statistic: _Statistic) -> pd.Da
     if FIGURE not in tables:
         return NO_OBSERVATIONS
     sgd = tables[FIGURE][tables[FIGURE]["method"] == "sgd"].sort_values("step")
-    keys = [*GROUP, "seed"]
+    keys = [*SETTING, "seed"]
     status = sgd.groupby(keys)["status"].last()
     last = sgd[sgd["matrix"] == statistic.matrix].groupby(keys)[statistic.column].last()
     values = last.reindex(status.index).where(status == "finished").fillna(statistic.worst)

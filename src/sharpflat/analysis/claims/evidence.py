@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.inference import NOT_MEASURED, Array, Estimate, Scale, location, share
 
 #: Run statistics by figure, as :func:`sharpflat.analysis.statistics.run_statistics` returns them.
 Runs = Mapping[str, pd.DataFrame]
-GROUP = ["task", "loss"]
 #: Training loss that a diverged run counts as, over that at its switch. An assumption: as many
 #: times as the tiers' ``divergence_factor`` lets a mini-batch's loss grow.
 DIVERGED = 100.0
 #: Of a figure that is not there.
-NO_OBSERVATIONS = pd.DataFrame(columns=[*GROUP, "cell", "seed", "value"]).astype(
+NO_OBSERVATIONS = pd.DataFrame(columns=[*SETTING, "cell", "seed", "value"]).astype(
     {"seed": int, "value": float}
 )
 #: From observations and a threshold to an estimate.
@@ -68,7 +68,7 @@ def observations(runs: pd.DataFrame, values: pd.Series | Array, **more: pd.Serie
     """
     cells = runs["varied"].astype(str) + " = " + runs["value"].astype(str)
     numbers = np.asarray(values, dtype=np.float64)
-    return runs[[*GROUP, "seed"]].assign(cell=cells, value=numbers, **more)
+    return runs[[*SETTING, "seed"]].assign(cell=cells, value=numbers, **more)
 
 
 def bounded_losses(runs: pd.DataFrame) -> pd.Series:
@@ -102,7 +102,7 @@ def by_seed(observed: pd.DataFrame, column: str) -> pd.DataFrame:
 
     A diverged run has a value, so only a run that was never made is lacking.
     """
-    wide = observed.pivot(index="seed", columns=[*GROUP, "cell"], values=column)
+    wide = observed.pivot(index="seed", columns=[*SETTING, "cell"], values=column)
     return wide.dropna().astype(float)
 
 
@@ -112,7 +112,7 @@ def group_rows(observed: pd.DataFrame, measure: Measure) -> list[Row]:
         return [_row(measure.text, observed, measure)]
     return [
         _row(f"{task}, {loss}: {measure.text}", rows, measure)
-        for (task, loss), rows in observed.groupby(GROUP, sort=False)
+        for (task, loss), rows in observed.groupby(SETTING, sort=False)
     ]
 
 

@@ -8,7 +8,6 @@ import pandas as pd
 
 from sharpflat.analysis.claims.ablations import ABLATIONS, ALL_ABLATIONS
 from sharpflat.analysis.claims.evidence import (
-    GROUP,
     NO_OBSERVATIONS,
     Evidence,
     Measure,
@@ -20,6 +19,7 @@ from sharpflat.analysis.claims.evidence import (
     share_of_seeds,
     summary_row,
 )
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.inference import NOT_MEASURED, Estimate, inverse, least_of_largest
 from sharpflat.analysis.statistics import paired
 
@@ -87,12 +87,12 @@ def _any_changes_stability(runs: Runs) -> pd.DataFrame:
         _observe(runs, name, _changes_stability) for name in ABLATIONS if name != LEARNING_RATE
     ]
     together = pd.concat(parts, ignore_index=True)
-    means = together.groupby([*GROUP, "seed"], sort=False)["value"].mean()
+    means = together.groupby([*SETTING, "seed"], sort=False)["value"].mean()
     return means.reset_index().assign(cell="all ablations")
 
 
 def _changes_stability(runs: pd.DataFrame) -> pd.DataFrame:
     """1 in a seed whose runs of Bulk-SGD are not all stable and not all unstable, else 0."""
     bulk = runs[runs["method"] == "bulk_sgd"]
-    kinds = bulk.groupby([*GROUP, "seed"], sort=False)["stable"].nunique()
+    kinds = bulk.groupby([*SETTING, "seed"], sort=False)["stable"].nunique()
     return (kinds > 1).astype(float).rename("value").reset_index().assign(cell="all values")

@@ -10,7 +10,6 @@ import pandas as pd
 
 from sharpflat.analysis.claims.ablations import ALL_ABLATIONS, distinct_runs
 from sharpflat.analysis.claims.evidence import (
-    GROUP,
     NO_OBSERVATIONS,
     Evidence,
     Measure,
@@ -23,6 +22,7 @@ from sharpflat.analysis.claims.evidence import (
 )
 from sharpflat.analysis.claims.transfer import FIGURE as ELSEWHERE
 from sharpflat.analysis.claims.transfer import HOME
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.edges import edge_ratios, stability_edges
 from sharpflat.analysis.inference import LOG
 from sharpflat.analysis.statistics import paired
@@ -79,7 +79,7 @@ def observe_edges(trials: pd.DataFrame | None, method: str, references: list[str
         return NO_OBSERVATIONS
     ratios = edge_ratios(stability_edges(trials), method, references)
     columns = {"lower": "value"}
-    return ratios[[*GROUP, "seed", "lower", "upper"]].rename(columns=columns).assign(cell=method)
+    return ratios[[*SETTING, "seed", "lower", "upper"]].rename(columns=columns).assign(cell=method)
 
 
 def _excess(runs: Runs) -> pd.DataFrame:
@@ -87,9 +87,9 @@ def _excess(runs: Runs) -> pd.DataFrame:
     distinct = distinct_runs(runs)
     if distinct.empty or not set(METHODS) <= set(distinct["method"]):
         return NO_OBSERVATIONS
-    wide = distinct.pivot(index=[*GROUP, "seed", "cell"], columns="method", values="stable")
+    wide = distinct.pivot(index=[*SETTING, "seed", "cell"], columns="method", values="stable")
     wide = wide[list(METHODS)].dropna().astype(int)
-    excess = (wide["sgd"] - wide["bulk_sgd"]).groupby([*GROUP, "seed"], sort=False).sum()
+    excess = (wide["sgd"] - wide["bulk_sgd"]).groupby([*SETTING, "seed"], sort=False).sum()
     return excess.rename("value").reset_index().assign(cell="all cells")
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from sharpflat.analysis.claims.evidence import (
-    GROUP,
     NO_OBSERVATIONS,
     Evidence,
     Measure,
@@ -20,6 +19,7 @@ from sharpflat.analysis.claims.evidence import (
     summary_row,
 )
 from sharpflat.analysis.claims.instability import EDGES, observe_edges
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.inference import LOG, Estimate, least_of_largest
 from sharpflat.methods import PATHS, POINTS, parse_method
 
@@ -74,7 +74,7 @@ def _observe(runs: Runs, path: str) -> pd.DataFrame:
     own = own[own["place"] != "elsewhere"]
     if own["place"].nunique() < 2:
         return NO_OBSERVATIONS
-    return own[[*GROUP, "cell", "seed", "value", "place"]]
+    return own[[*SETTING, "cell", "seed", "value", "place"]]
 
 
 def _best_over_better_end(observed: pd.DataFrame, threshold: float) -> Estimate:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from sharpflat.analysis.claims.acceleration import steps_ratio
 from sharpflat.analysis.claims.evidence import (
-    GROUP,
     NO_OBSERVATIONS,
     Evidence,
     Measure,
@@ -18,6 +17,7 @@ from sharpflat.analysis.claims.evidence import (
     group_rows,
     summary_row,
 )
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.inference import Estimate, least_of_largest
 from sharpflat.analysis.tables import BEFORE_SWITCH
 
@@ -60,7 +60,7 @@ def _observe(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Ratio of steps of every pair with a < 1 < b, a row a (task, loss, pair, seed)."""
     if not {PLANE, LEARNING_RATES} <= set(tables):
         return NO_OBSERVATIONS
-    keys = [*GROUP, "seed"]
+    keys = [*SETTING, "seed"]
     plane, rates = (
         {key: _runs(rows) for key, rows in _after_switch(tables[name]).groupby(keys, sort=False)}
         for name in (PLANE, LEARNING_RATES)

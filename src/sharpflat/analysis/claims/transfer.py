@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from sharpflat.analysis.claims.evidence import (
-    GROUP,
     NO_OBSERVATIONS,
     Evidence,
     Measure,
@@ -17,6 +16,7 @@ from sharpflat.analysis.claims.evidence import (
     over_seeds,
     summary_row,
 )
+from sharpflat.analysis.columns import SETTING
 from sharpflat.analysis.edges import factors_missed, stability_edges
 from sharpflat.analysis.inference import LOG
 
@@ -78,7 +78,7 @@ def _errors(factors: pd.DataFrame) -> pd.DataFrame:
     ]
     if not rows:
         return NO_OBSERVATIONS
-    everything = dict(zip(GROUP, ("every task", "every loss"), strict=True))
+    everything = dict(zip(SETTING, ("every task", "every loss"), strict=True))
     return pd.DataFrame(rows).assign(cell=METHOD, **everything)
 
 

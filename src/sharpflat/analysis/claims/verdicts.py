@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sharpflat.analysis.inference import Estimate
+from sharpflat.analysis.inference import LEVEL, Estimate
 
 REPRODUCED, PARTLY = "reproduced", "partly"
 NOT_REPRODUCED, INCONCLUSIVE = "not reproduced", "inconclusive"
@@ -16,8 +16,6 @@ UNFINISHED = "unfinished"
 VERDICTS = (REPRODUCED, PARTLY, NOT_REPRODUCED, INCONCLUSIVE, UNFINISHED)
 #: How verdicts are called where there is no study to reproduce.
 _BEYOND_WORDS = {REPRODUCED: "holds", NOT_REPRODUCED: "does not hold"}
-#: Corrected p-value from which on a row is not decided, as its interval covers 95 %.
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
