@@ -69,6 +69,7 @@ NAMED_MARK: dict[str, Any] = {
 #: Distance of two paths at one α.
 APART = 0.03
 NO_SGD = "SGD diverged, or is not\namong the methods"
+NO_POINTS = "no runs of its own"
 
 
 def plot_interpolation(table: pd.DataFrame) -> Figure:
@@ -136,6 +137,8 @@ def _plot_path(panel: Axes, points: pd.DataFrame, path: str, axis: ValueAxis, *,
     weights = f"{PATH_LABELS[path]}\n{PATH_WEIGHTS[path]}"
     panel.text(0.05, 0.04, weights, transform=panel.transAxes, fontsize="x-small")
     say_if_empty(panel, points["ratio"], NO_SGD)
+    if not points["method"].str.startswith(f"{path}(").any():
+        panel.text(0.5, 0.9, NO_POINTS, transform=panel.transAxes, ha="center", fontsize="x-small")
 
 
 def _mark_ends(panel: Axes, points: pd.DataFrame, path: str, axis: ValueAxis) -> None:
