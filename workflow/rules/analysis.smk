@@ -10,6 +10,8 @@ rule collect_table:
         sources=[
             PACKAGE / "analysis/tables.py",
             PACKAGE / "analysis/edge_table.py",
+            PACKAGE / "analysis/finished.py",
+            PACKAGE / "cli/results.py",
             PACKAGE / "plan.py",
         ],
     output:
@@ -31,7 +33,11 @@ rule decide_claims:
     input:
         [layout.table(STUDY.name, name) for name in STUDY.figures],
         config=layout.resolved_config(STUDY.name),
-        sources=[*sorted((PACKAGE / "analysis").rglob("*.py")), PACKAGE / "stability.py"],
+        sources=[
+            *sorted((PACKAGE / "analysis").rglob("*.py")),
+            PACKAGE / "cli/results.py",
+            PACKAGE / "stability.py",
+        ],
     output:
         report(
             layout.claims(STUDY.name),
@@ -53,6 +59,10 @@ rule write_report:
         [layout.table(STUDY.name, name) for name in STUDY.figures],
         layout.claims(STUDY.name),
         layout.runs_list(STUDY.name),
+        # It says of each what made it, how long that took, and which alarms rang.
+        [layout.prefix(STUDY.name, each.id) / "summary.json" for each in plan.all_prefixes(STUDY)],
+        [layout.run(STUDY.name, each.id) / "summary.json" for each in plan.all_runs(STUDY)],
+        [layout.edge(STUDY.name, each.id) / "summary.json" for each in plan.all_edges(STUDY)],
         config=layout.resolved_config(STUDY.name),
         # Captions are drawn from the tables, with the words of the figures.
         sources=[
@@ -60,6 +70,7 @@ rule write_report:
             *sorted((PACKAGE / "report/templates").iterdir()),
             *sorted((PACKAGE / "figures").glob("*.py")),
             *sorted((PACKAGE / "analysis").rglob("*.py")),
+            PACKAGE / "cli/results.py",
             PACKAGE / "methods.py",
             PACKAGE / "plan.py",
             PACKAGE / "stability.py",

@@ -1,6 +1,7 @@
 # The checked configuration, and what every rule of the workflow shares.
 import json
 import shlex
+from hashlib import sha256
 from base64 import b64encode
 
 from snakemake.settings.types import DeploymentMethod
@@ -31,7 +32,10 @@ RESOLVED = layout.resolved_config(STUDY.name)
 
 def recorded(path):
     """Snakemake's record of how it made a file; nothing of what it has not made."""
-    record = Path(".snakemake/metadata") / b64encode(str(path).encode(), b"_-").decode()
+    name = b64encode(str(path).encode(), b"_-").decode()
+    # As Snakemake splits what is too long for a file's name.
+    *folders, name = [name[start : start + 254] for start in range(0, len(name), 254)]
+    record = Path(".snakemake/metadata", *(f"@{folder}" for folder in folders), name)
     return json.loads(record.read_text()) if record.exists() else {}
 
 
@@ -76,12 +80,29 @@ def code_of(job, code_hash):
     return [code_hash(prefix) for prefix in {prefix.loss: prefix for prefix in prefixes}.values()]
 
 
-# Of a job below one that is to run Snakemake does not ask whether its own parameters or files have
-# changed, and the one that resolves the configuration is above all.
-def common(path, made, params):
-    """An input that is no reason to make anything again, unless the parameters are one too."""
-    before = set(recorded(made).get("params", ()))
-    return ancient(path) if before == {repr(value) for value in params.values()} else path
+# Of a job below one that is to run Snakemake does not ask whether it has a reason of its own, and the
+# one that resolves the configuration is above all.
+def common(path, *, made, given, params, command):
+    """What all jobs read, which is no reason to make anything again unless there is another one.
+
+    Such are outputs that Snakemake has not recorded with these parameters and this command, and
+    inputs of the job's own that are newer. Training again what is whole takes a moment.
+    """
+    now = {repr(value) for value in params.values()}
+    records = [recorded(file) for file in made]
+    same = all(
+        set(record.get("params", ())) == now and record.get("code") == command for record in records
+    )
+    if not same or not all(file.exists() for file in made):
+        return path
+    oldest = min(file.stat().st_mtime for file in made)
+    newer = any(file.stat().st_mtime > oldest for file in given if file.exists())
+    return path if newer else ancient(path)
+
+
+def files_of(job, folder, names):
+    """Files of a name in the folder of each of a job's results."""
+    return [folder(STUDY.name, result) / name for name in names for result in job.ids]
 
 
 def kept_by(job, folder):

@@ -7,26 +7,32 @@ for job, folder in [
     measured = [name for name in job.ids if name in SNAPSHOTS]
     if not measured:
         continue
-    settings = {
+    folders = [folder(STUDY.name, name) for name in measured]
+    made = [
+        each / name for name in ("energy.csv", "energy.json", "energy.sha256") for each in folders
+    ]
+    # The trajectory is named in the energy's record.
+    kept = [each / name for name in ("snapshots.pt", "trajectory.csv") for each in folders]
+    params = {
         "ids": measured,
         # In no run's name.
         "probes": plan.probes(STUDY),
         "code": code_of(job, energy_code_hash),
         "torch": LOCKED_TORCH,
     }
-    made = folder(STUDY.name, measured[0]) / "energy.csv"
+    command = "python -m sharpflat energy {input.config:q} {params.ids:q} 2> {log:q}"
+    given = [layout.dataset(job.dataset), *kept]
+    work = {"made": made, "given": given, "params": params, "command": command}
 
     rule:
         name:
             f"energy_{measured[0]}"
         input:
-            config=common(RESOLVED, made, settings),
+            config=common(RESOLVED, **work),
             data=layout.dataset(job.dataset),
-            snapshots=[folder(STUDY.name, name) / "snapshots.pt" for name in measured],
+            kept=kept,
         output:
-            update([folder(STUDY.name, name) / "energy.csv" for name in measured]),
-            update([folder(STUDY.name, name) / "energy.json" for name in measured]),
-            update([folder(STUDY.name, name) / "energy.sha256" for name in measured]),
+            update(made),
         log:
             LOGS / "energy" / f"{measured[0]}.log",
         conda:
@@ -38,24 +44,29 @@ for job, folder in [
             gpu_slots=GPU_SLOTS,
             gpu=GPUS,
         params:
-            **settings,
+            **work["params"],
         shell:
-            "python -m sharpflat energy {input.config:q} {params.ids:q} 2> {log:q}"
+            command
 
 
 # Asked for by `benchmarks` alone.
 if STUDY.benchmark is not None:
-    # Of the configuration, too: what of it is measured is in no name.
-    settings = {
-        "benchmark": repr(STUDY.benchmark),
-        "code": benchmark_code_hash(STUDY.benchmark.settings),
-        "torch": LOCKED_TORCH,
+    work = {
+        "made": [layout.benchmarks(STUDY.name)],
+        "given": [layout.dataset(setting.dataset) for setting in STUDY.benchmark.settings],
+        "params": {
+            # In no name.
+            "benchmark": repr(STUDY.benchmark),
+            "code": benchmark_code_hash(STUDY.benchmark.settings),
+            "torch": LOCKED_TORCH,
+        },
+        "command": "python -m sharpflat benchmark {input.config:q} 2> {log:q}",
     }
 
     rule measure_eigensolvers:
         input:
-            config=common(RESOLVED, layout.benchmarks(STUDY.name), settings),
-            data=[layout.dataset(setting.dataset) for setting in STUDY.benchmark.settings],
+            config=common(RESOLVED, **work),
+            data=work["given"],
         output:
             directory(layout.benchmarks(STUDY.name)),
         log:
@@ -69,9 +80,9 @@ if STUDY.benchmark is not None:
             mem_mb=16000,
             runtime=240,
         params:
-            **settings,
+            **work["params"],
         shell:
-            "python -m sharpflat benchmark {input.config:q} 2> {log:q}"
+            work["command"]
 
     rule draw_eigensolver_cost:
         input:

@@ -1,24 +1,26 @@
 # The edge of stability of each method: learning rates from a switch on, searched by bisection.
 
 for job in plan.edge_jobs(STUDY):
-    settings = {"ids": job.ids, "code": code_of(job, edge_code_hash), "torch": LOCKED_TORCH}
-    made = layout.edge(STUDY.name, job.ids[0]) / "edge.csv"
+    made = files_of(job, layout.edge, ["edge.csv", "summary.json", "edge.sha256"])
+    checkpoints = [
+        layout.prefix(STUDY.name, name) / "checkpoint.pt"
+        for name in sorted({edge.prefix.id for edge in job.records})
+    ]
+    given = [layout.dataset(job.dataset), *checkpoints]
+    params = {"ids": job.ids, "code": code_of(job, edge_code_hash), "torch": LOCKED_TORCH}
+    command = "python -m sharpflat edge {input.config:q} {params.ids:q} 2> {log:q}"
+    work = {"made": made, "given": given, "params": params, "command": command}
 
     rule:
         name:
             f"edge_{job.ids[0]}"
         input:
-            config=common(RESOLVED, made, settings),
-            checked=common(layout.runs_list(STUDY.name), made, settings),
+            config=common(RESOLVED, **work),
+            checked=common(layout.runs_list(STUDY.name), **work),
             data=layout.dataset(job.dataset),
-            checkpoints=[
-                layout.prefix(STUDY.name, name) / "checkpoint.pt"
-                for name in sorted({edge.prefix.id for edge in job.records})
-            ],
+            checkpoints=checkpoints,
         output:
-            update([layout.edge(STUDY.name, name) / "edge.csv" for name in job.ids]),
-            update([layout.edge(STUDY.name, name) / "summary.json" for name in job.ids]),
-            update([layout.edge(STUDY.name, name) / "edge.sha256" for name in job.ids]),
+            update(made),
         log:
             LOGS / "edge" / f"{job.ids[0]}.log",
         benchmark:
@@ -32,6 +34,6 @@ for job in plan.edge_jobs(STUDY):
             gpu_slots=GPU_SLOTS,
             gpu=GPUS,
         params:
-            **settings,
+            **work["params"],
         shell:
-            "python -m sharpflat edge {input.config:q} {params.ids:q} 2> {log:q}"
+            command

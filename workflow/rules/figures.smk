@@ -7,6 +7,7 @@ rule draw_figure:
         sources=[
             *sorted((PACKAGE / "figures").glob("*.py")),
             *sorted((PACKAGE / "analysis").glob("*.py")),
+            PACKAGE / "cli/results.py",
             PACKAGE / "methods.py",
             PACKAGE / "stability.py",
         ],

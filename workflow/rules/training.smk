@@ -18,7 +18,7 @@ rule resolve_config:
 rule list_runs:
     input:
         config=layout.resolved_config(STUDY.name),
-        sources=[PACKAGE / "model_sizes.py", PACKAGE / "plan.py", PACKAGE / "records.py"],
+        sources=[PACKAGE / "model_sizes.py"],
     output:
         report(
             layout.runs_list(STUDY.name),
@@ -30,6 +30,10 @@ rule list_runs:
         LOGS / "plan.log",
     conda:
         ENVIRONMENT
+    params:
+        rows=sha256(plan.runs_csv(STUDY).encode()).hexdigest(),
+        # The models, whose sizes are counted.
+        code=sorted({training_code_hash(prefix) for prefix in plan.all_prefixes(STUDY)}),
     shell:
         "python -m sharpflat plan {input.config:q} {output:q} 2> {log:q}"
 
@@ -43,6 +47,9 @@ GPUS = 1 if STUDY.device == "cuda" else 0
 # One rule a job: short runs of one task share a process. A job updates its outputs, so that a run
 # that is added to it does not train the others again. What decides a run is in the run's name, and
 # what else decides it is hashed into the job's parameters, so that a comment trains nothing.
+TRAINED = ("trajectory.csv", "summary.json", "trajectory.sha256")
+
+
 def training_params(job):
     return {
         "ids": job.ids,
@@ -54,23 +61,24 @@ def training_params(job):
 
 
 for job in plan.prefix_jobs(STUDY):
-    settings = training_params(job)
-    made = layout.prefix(STUDY.name, job.ids[0]) / "trajectory.csv"
+    made = [
+        *files_of(job, layout.prefix, [*TRAINED, "checkpoint.pt"]),
+        *kept_by(job, layout.prefix),
+    ]
+    given = [layout.dataset(job.dataset)]
+    command = "python -m sharpflat prefix {input.config:q} {params.ids:q} 2> {log:q}"
+    work = {"made": made, "given": given, "params": training_params(job), "command": command}
 
     rule:
         name:
             f"prefix_{job.ids[0]}"
         input:
-            config=common(RESOLVED, made, settings),
+            config=common(RESOLVED, **work),
             # Nothing trains before every model was seen to be large enough.
-            checked=common(layout.runs_list(STUDY.name), made, settings),
+            checked=common(layout.runs_list(STUDY.name), **work),
             data=layout.dataset(job.dataset),
         output:
-            update([layout.prefix(STUDY.name, name) / "trajectory.csv" for name in job.ids]),
-            update([layout.prefix(STUDY.name, name) / "summary.json" for name in job.ids]),
-            update([layout.prefix(STUDY.name, name) / "trajectory.sha256" for name in job.ids]),
-            update([layout.prefix(STUDY.name, name) / "checkpoint.pt" for name in job.ids]),
-            update(kept_by(job, layout.prefix)),
+            update(made),
         log:
             LOGS / "prefix" / f"{job.ids[0]}.log",
         benchmark:
@@ -84,31 +92,31 @@ for job in plan.prefix_jobs(STUDY):
             gpu_slots=GPU_SLOTS,
             gpu=GPUS,
         params:
-            **settings,
+            **work["params"],
         shell:
-            "python -m sharpflat prefix {input.config:q} {params.ids:q} 2> {log:q}"
+            command
 
 
 for job in plan.run_jobs(STUDY):
-    settings = training_params(job)
-    made = layout.run(STUDY.name, job.ids[0]) / "trajectory.csv"
+    made = [*files_of(job, layout.run, [*TRAINED]), *kept_by(job, layout.run)]
+    checkpoints = [
+        layout.prefix(STUDY.name, name) / "checkpoint.pt"
+        for name in sorted({run.prefix.id for run in job.records})
+    ]
+    given = [layout.dataset(job.dataset), *checkpoints]
+    command = "python -m sharpflat train {input.config:q} {params.ids:q} 2> {log:q}"
+    work = {"made": made, "given": given, "params": training_params(job), "command": command}
 
     rule:
         name:
             f"train_{job.ids[0]}"
         input:
-            config=common(RESOLVED, made, settings),
-            checked=common(layout.runs_list(STUDY.name), made, settings),
+            config=common(RESOLVED, **work),
+            checked=common(layout.runs_list(STUDY.name), **work),
             data=layout.dataset(job.dataset),
-            checkpoints=[
-                layout.prefix(STUDY.name, name) / "checkpoint.pt"
-                for name in sorted({run.prefix.id for run in job.records})
-            ],
+            checkpoints=checkpoints,
         output:
-            update([layout.run(STUDY.name, name) / "trajectory.csv" for name in job.ids]),
-            update([layout.run(STUDY.name, name) / "summary.json" for name in job.ids]),
-            update([layout.run(STUDY.name, name) / "trajectory.sha256" for name in job.ids]),
-            update(kept_by(job, layout.run)),
+            update(made),
         log:
             LOGS / "train" / f"{job.ids[0]}.log",
         benchmark:
@@ -122,6 +130,6 @@ for job in plan.run_jobs(STUDY):
             gpu_slots=GPU_SLOTS,
             gpu=GPUS,
         params:
-            **settings,
+            **work["params"],
         shell:
-            "python -m sharpflat train {input.config:q} {params.ids:q} 2> {log:q}"
+            command
