@@ -146,8 +146,8 @@ def test_paths_that_a_table_lacks_are_empty_but_for_their_named_methods(
     *panels, _ = _panels(as_read([trajectory(name, [1.0, 0.5]) for name in methods]))
     curves = [[ln for ln in panel.get_lines() if ln.get_linestyle() != "None"] for panel in panels]
     assert [len(lines) for lines in curves] == [3, 1, 1]
-    said = [[text.get_text() for text in panel.texts].count(NO_POINTS) for panel in panels]
-    assert said == [0, 1, 1]
+    said = [any(NO_POINTS in text.get_text() for text in panel.texts) for panel in panels]
+    assert said == [False, True, True]
 
 
 def test_without_sgd_every_panel_says_why_it_is_empty(trajectory: Make) -> None:

@@ -70,6 +70,8 @@ NAMED_MARK: dict[str, Any] = {
 APART = 0.03
 NO_SGD = "SGD diverged, or is not\namong the methods"
 NO_POINTS = "no runs of its own"
+#: Share of an axis below which a curve begins near its foot.
+BEGIN_LOW = 0.25
 
 
 def plot_interpolation(table: pd.DataFrame) -> Figure:
@@ -98,6 +100,7 @@ def plot_interpolation(table: pd.DataFrame) -> Figure:
             _plot_path(panel, points, path, axis, last=rows["steps_after_switch"].max())
         for panel, (path, points) in zip(panels, curves.items(), strict=True):
             _mark_ends(panel, points, path, axis)
+            _name_path(panel, points, path)
         label_log_axis(panels[0], "y")
         value_colour_bar(panels[-1], axis, "α")
         _plot_final(final, rows, paths)
@@ -134,11 +137,19 @@ def _plot_path(panel: Axes, points: pd.DataFrame, path: str, axis: ValueAxis, *,
         style = {"color": axis.colours()[as_value(alpha)], "linewidth": 1.2}
         draw_curve(panel, of_alpha, "ratio", log=True, seeds=False, **style)
     finish_steps(panel, STEPS_AFTER_SWITCH, first=0, last=last)
-    weights = f"{PATH_LABELS[path]}\n{PATH_WEIGHTS[path]}"
-    panel.text(0.05, 0.04, weights, transform=panel.transAxes, fontsize="x-small")
     say_if_empty(panel, points["ratio"], NO_SGD)
+
+
+def _name_path(panel: Axes, points: pd.DataFrame, path: str) -> None:
+    """Its weights, where the curves, which all begin at 1, leave room."""
+    words = [PATH_LABELS[path], PATH_WEIGHTS[path]]
     if not points["method"].str.startswith(f"{path}(").any():
-        panel.text(0.5, 0.9, NO_POINTS, transform=panel.transAxes, ha="center", fontsize="x-small")
+        words.append(NO_POINTS)
+    low, high = np.log(panel.get_ylim())
+    begin_low = -low < BEGIN_LOW * (high - low)
+    y, side = (0.96, "top") if begin_low else (0.04, "baseline")
+    place: dict[str, Any] = {"transform": panel.transAxes, "va": side, "fontsize": "x-small"}
+    panel.text(0.05, y, "\n".join(words), **place)
 
 
 def _mark_ends(panel: Axes, points: pd.DataFrame, path: str, axis: ValueAxis) -> None:
