@@ -1,5 +1,8 @@
 # The curvature energy along runs; eigensolvers beside each other.
 
+MEASURE_ENERGIES = "python -m sharpflat energy {input.config:q} {params.ids:q} 2> {log:q}"
+MEASURE_EIGENSOLVERS = "python -m sharpflat benchmark {input.config:q} 2> {log:q}"
+
 for job, folder in [
     *((job, layout.prefix) for job in plan.prefix_jobs(STUDY)),
     *((job, layout.run) for job in plan.run_jobs(STUDY)),
@@ -20,9 +23,8 @@ for job, folder in [
         "code": code_of(job, energy_code_hash),
         "torch": LOCKED_TORCH,
     }
-    command = "python -m sharpflat energy {input.config:q} {params.ids:q} 2> {log:q}"
     given = [layout.dataset(job.dataset), *kept]
-    work = {"made": made, "given": given, "params": params, "command": command}
+    work = {"made": made, "given": given, "params": params, "command": MEASURE_ENERGIES}
 
     rule:
         name:
@@ -46,7 +48,7 @@ for job, folder in [
         params:
             **work["params"],
         shell:
-            command
+            MEASURE_ENERGIES
 
 
 # Asked for by `benchmarks` alone.
@@ -60,7 +62,7 @@ if STUDY.benchmark is not None:
             "code": benchmark_code_hash(STUDY.benchmark.settings),
             "torch": LOCKED_TORCH,
         },
-        "command": "python -m sharpflat benchmark {input.config:q} 2> {log:q}",
+        "command": MEASURE_EIGENSOLVERS,
     }
 
     rule measure_eigensolvers:
@@ -82,7 +84,7 @@ if STUDY.benchmark is not None:
         params:
             **work["params"],
         shell:
-            work["command"]
+            MEASURE_EIGENSOLVERS
 
     rule draw_eigensolver_cost:
         input:
@@ -111,25 +113,31 @@ if STUDY.benchmark is not None:
             "python -m sharpflat figure eigensolver_cost {output.table:q} {output.pdf:q} {output.png:q}"
             " 2> {log:q}"
 
-    # As every figure, by its name too.
-    for name in ("benchmarks", "eigensolver_cost"):
+    rule benchmarks:
+        input:
+            RESOLVED,
+            layout.figure(STUDY.name, "eigensolver_cost"),
+        localrule: True
 
-        rule:
-            name:
-                name
-            input:
-                RESOLVED,
-                layout.figure(STUDY.name, "eigensolver_cost"),
-            localrule: True
+    # As every figure, by its name too.
+    rule eigensolver_cost:
+        input:
+            RESOLVED,
+            layout.figure(STUDY.name, "eigensolver_cost"),
+        localrule: True
 
 else:
+    NO_BENCHMARKS = (
+        "echo 'the {STUDY.tier} tier measures no eigensolvers: ask with `--config tier=paper`,"
+        " or tier=smoke' >&2 && false"
+    )
 
-    for name in ("benchmarks", "eigensolver_cost"):
+    rule benchmarks:
+        localrule: True
+        shell:
+            NO_BENCHMARKS
 
-        rule:
-            name:
-                name
-            localrule: True
-            shell:
-                "echo 'the {STUDY.tier} tier measures no eigensolvers: ask with `--config tier=paper`,"
-                " or tier=smoke' >&2 && false"
+    rule eigensolver_cost:
+        localrule: True
+        shell:
+            NO_BENCHMARKS

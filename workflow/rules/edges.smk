@@ -1,5 +1,7 @@
 # The edge of stability of each method: learning rates from a switch on, searched by bisection.
 
+FIND_EDGES = "python -m sharpflat edge {input.config:q} {params.ids:q} 2> {log:q}"
+
 for job in plan.edge_jobs(STUDY):
     made = files_of(job, layout.edge, ["edge.csv", "summary.json", "edge.sha256"])
     checkpoints = [
@@ -8,8 +10,7 @@ for job in plan.edge_jobs(STUDY):
     ]
     given = [layout.dataset(job.dataset), *checkpoints]
     params = {"ids": job.ids, "code": code_of(job, edge_code_hash), "torch": LOCKED_TORCH}
-    command = "python -m sharpflat edge {input.config:q} {params.ids:q} 2> {log:q}"
-    work = {"made": made, "given": given, "params": params, "command": command}
+    work = {"made": made, "given": given, "params": params, "command": FIND_EDGES}
 
     rule:
         name:
@@ -36,4 +37,4 @@ for job in plan.edge_jobs(STUDY):
         params:
             **work["params"],
         shell:
-            command
+            FIND_EDGES

@@ -48,6 +48,9 @@ GPUS = 1 if STUDY.device == "cuda" else 0
 # that is added to it does not train the others again. What decides a run is in the run's name, and
 # what else decides it is hashed into the job's parameters, so that a comment trains nothing.
 TRAINED = ("trajectory.csv", "summary.json", "trajectory.sha256")
+# Constants, since Snakemake looks a command's name up when the job runs.
+TRAIN_PREFIXES = "python -m sharpflat prefix {input.config:q} {params.ids:q} 2> {log:q}"
+TRAIN_RUNS = "python -m sharpflat train {input.config:q} {params.ids:q} 2> {log:q}"
 
 
 def training_params(job):
@@ -66,8 +69,7 @@ for job in plan.prefix_jobs(STUDY):
         *kept_by(job, layout.prefix),
     ]
     given = [layout.dataset(job.dataset)]
-    command = "python -m sharpflat prefix {input.config:q} {params.ids:q} 2> {log:q}"
-    work = {"made": made, "given": given, "params": training_params(job), "command": command}
+    work = {"made": made, "given": given, "params": training_params(job), "command": TRAIN_PREFIXES}
 
     rule:
         name:
@@ -94,7 +96,7 @@ for job in plan.prefix_jobs(STUDY):
         params:
             **work["params"],
         shell:
-            command
+            TRAIN_PREFIXES
 
 
 for job in plan.run_jobs(STUDY):
@@ -104,8 +106,7 @@ for job in plan.run_jobs(STUDY):
         for name in sorted({run.prefix.id for run in job.records})
     ]
     given = [layout.dataset(job.dataset), *checkpoints]
-    command = "python -m sharpflat train {input.config:q} {params.ids:q} 2> {log:q}"
-    work = {"made": made, "given": given, "params": training_params(job), "command": command}
+    work = {"made": made, "given": given, "params": training_params(job), "command": TRAIN_RUNS}
 
     rule:
         name:
@@ -132,4 +133,4 @@ for job in plan.run_jobs(STUDY):
         params:
             **work["params"],
         shell:
-            command
+            TRAIN_RUNS
