@@ -105,6 +105,16 @@ def files_of(job, folder, names):
     return [folder(STUDY.name, result) / name for name in names for result in job.ids]
 
 
+def training_params(job):
+    return {
+        "ids": job.ids,
+        # In no run's name.
+        "snapshots": [SNAPSHOTS.get(name, 0) for name in job.ids],
+        "code": code_of(job, training_code_hash),
+        "torch": LOCKED_TORCH,
+    }
+
+
 def kept_by(job, folder):
     return [folder(STUDY.name, name) / "snapshots.pt" for name in job.ids if name in SNAPSHOTS]
 

@@ -44,25 +44,14 @@ GPU_SLOTS = 0 if STUDY.device == "cpu" else 1
 GPUS = 1 if STUDY.device == "cuda" else 0
 
 
-# One rule a job: short runs of one task share a process. A job updates its outputs, so that a run
-# that is added to it does not train the others again. What decides a run is in the run's name, and
-# what else decides it is hashed into the job's parameters, so that a comment trains nothing.
 TRAINED = ("trajectory.csv", "summary.json", "trajectory.sha256")
 # Constants, since Snakemake looks a command's name up when the job runs.
 TRAIN_PREFIXES = "python -m sharpflat prefix {input.config:q} {params.ids:q} 2> {log:q}"
 TRAIN_RUNS = "python -m sharpflat train {input.config:q} {params.ids:q} 2> {log:q}"
 
-
-def training_params(job):
-    return {
-        "ids": job.ids,
-        # In no run's name.
-        "snapshots": [SNAPSHOTS.get(name, 0) for name in job.ids],
-        "code": code_of(job, training_code_hash),
-        "torch": LOCKED_TORCH,
-    }
-
-
+# One rule a job: short runs of one task share a process. A job updates its outputs, so that a run
+# that is added to it does not train the others again. What decides a run is in the run's name, and
+# what else decides it is hashed into the job's parameters, so that a comment trains nothing.
 for job in plan.prefix_jobs(STUDY):
     made = [
         *files_of(job, layout.prefix, [*TRAINED, "checkpoint.pt"]),
