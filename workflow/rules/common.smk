@@ -1,8 +1,8 @@
 # The checked configuration, and what every rule of the workflow shares.
 import json
 import shlex
-from hashlib import sha256
 from base64 import b64encode
+from hashlib import sha256
 
 from snakemake.settings.types import DeploymentMethod
 
@@ -103,6 +103,12 @@ def common(path, *, made, given, params, command):
 def files_of(job, folder, names):
     """Files of a name in the folder of each of a job's results."""
     return [folder(STUDY.name, result) / name for name in names for result in job.ids]
+
+
+def checkpoints_of(job):
+    """The switches that a job's results branch from."""
+    prefixes = sorted({record.prefix.id for record in job.records})
+    return [layout.prefix(STUDY.name, name) / "checkpoint.pt" for name in prefixes]
 
 
 def training_params(job):

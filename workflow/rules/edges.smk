@@ -4,11 +4,7 @@ FIND_EDGES = "python -m sharpflat edge {input.config:q} {params.ids:q} 2> {log:q
 
 for job in plan.edge_jobs(STUDY):
     made = files_of(job, layout.edge, ["edge.csv", "summary.json", "edge.sha256"])
-    checkpoints = [
-        layout.prefix(STUDY.name, name) / "checkpoint.pt"
-        for name in sorted({edge.prefix.id for edge in job.records})
-    ]
-    given = [layout.dataset(job.dataset), *checkpoints]
+    given = [layout.dataset(job.dataset), *checkpoints_of(job)]
     params = {"ids": job.ids, "code": code_of(job, edge_code_hash), "torch": LOCKED_TORCH}
     work = {"made": made, "given": given, "params": params, "command": FIND_EDGES}
 
@@ -19,7 +15,7 @@ for job in plan.edge_jobs(STUDY):
             config=common(RESOLVED, **work),
             checked=common(layout.runs_list(STUDY.name), **work),
             data=layout.dataset(job.dataset),
-            checkpoints=checkpoints,
+            checkpoints=checkpoints_of(job),
         output:
             update(made),
         log:

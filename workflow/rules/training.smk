@@ -89,12 +89,8 @@ for job in plan.prefix_jobs(STUDY):
 
 
 for job in plan.run_jobs(STUDY):
-    made = [*files_of(job, layout.run, [*TRAINED]), *kept_by(job, layout.run)]
-    checkpoints = [
-        layout.prefix(STUDY.name, name) / "checkpoint.pt"
-        for name in sorted({run.prefix.id for run in job.records})
-    ]
-    given = [layout.dataset(job.dataset), *checkpoints]
+    made = [*files_of(job, layout.run, TRAINED), *kept_by(job, layout.run)]
+    given = [layout.dataset(job.dataset), *checkpoints_of(job)]
     work = {"made": made, "given": given, "params": training_params(job), "command": TRAIN_RUNS}
 
     rule:
@@ -104,7 +100,7 @@ for job in plan.run_jobs(STUDY):
             config=common(RESOLVED, **work),
             checked=common(layout.runs_list(STUDY.name), **work),
             data=layout.dataset(job.dataset),
-            checkpoints=checkpoints,
+            checkpoints=checkpoints_of(job),
         output:
             update(made),
         log:
