@@ -283,6 +283,14 @@ def test_that_a_path_ends_in_a_named_method_is_no_evidence() -> None:
     assert set(rows["verdict"]) == {"inconclusive"}
 
 
+def test_a_run_with_several_names_is_compared_once() -> None:
+    table = _interpolation(BETTER)
+    once = table[~table["method"].isin(["sgd", "bulk_sgd", "dom_sgd", "convex(0.5)"])]
+    statistics = ["estimate", "ci_low", "ci_high", "p_value"]
+    rows, fewer = (_claim("C6", {"interpolation": runs})[statistics] for runs in (table, once))
+    pd.testing.assert_frame_equal(rows, fewer)
+
+
 def test_interpolation_that_helps_nowhere_is_not_reproduced() -> None:
     worse = {name: [0.9, 0.92, 0.91] for name in BETTER if "(" in name}
     worse |= {"sgd": [0.5, 0.51, 0.52], "bulk_sgd": [0.55, 0.56, 0.57]}

@@ -704,6 +704,13 @@ ANALYSIS = (
         ("tests/analysis/test_claims_training.py::test_acceleration",),
     ),
     Fault(
+        "a run that a figure names twice is compared twice",
+        f"{CLAIMS}/interpolation.py",
+        "str(_weights(name))",
+        "name",
+        ("tests/analysis/test_claims_training.py::test_a_run_with_several_names_is_compared_once",),
+    ),
+    Fault(
         "instability is where SGD is unstable and Bulk-SGD is not",
         f"{CLAIMS}/instability.py",
         '(wide["sgd"] - wide["bulk_sgd"])',

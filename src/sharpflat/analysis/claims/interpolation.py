@@ -66,15 +66,25 @@ def _best_measure(path: str) -> Measure:
 
 
 def _observe(runs: Runs, path: str) -> pd.DataFrame:
-    """Final losses at the points inside a path and at its ends; the cell is the method."""
+    """Final losses at the points inside a path and at its ends; the cell is the pair of weights.
+
+    A figure names one run several times, as ``sgd``, ``sgd_to_bulk(0)`` and ``sgd_to_dom(0)``:
+    counted as often, intervals would allow for comparisons that are not made.
+    """
     if FIGURE not in runs:
         return NO_OBSERVATIONS
     own = runs[FIGURE].assign(value=bounded_losses(runs[FIGURE]))
-    own = own.assign(cell=own["method"], place=[_place(name, path) for name in own["method"]])
+    methods = own["method"]
+    own = own.assign(
+        cell=[str(_weights(name)) for name in methods],
+        place=[_place(name, path) for name in methods],
+    )
     own = own[own["place"] != "elsewhere"]
     if own["place"].nunique() < 2:
         return NO_OBSERVATIONS
-    return own[[*SETTING, "cell", "seed", "value", "place"]]
+    return own[[*SETTING, "cell", "seed", "value", "place"]].drop_duplicates(
+        [*SETTING, "cell", "seed"]
+    )
 
 
 def _best_over_better_end(observed: pd.DataFrame, threshold: float) -> Estimate:
@@ -91,10 +101,14 @@ def _place(name: str, path: str) -> str:
 
     A named method is no interior point, though it may lie on a path.
     """
-    method = parse_method(name)
-    weights = (method.dom_weight, method.bulk_weight)
+    weights = _weights(name)
     paths = [PATHS[path]] if path in PATHS else list(PATHS.values())
     if any(weights == along(end) for along in paths for end in (0.0, 1.0)):
         return "end"
     on_path = name not in POINTS and path in (name.partition("(")[0], ANY_PATH)
     return "inside" if on_path and weights not in POINTS.values() else "elsewhere"
+
+
+def _weights(name: str) -> tuple[float, float]:
+    method = parse_method(name)
+    return method.dom_weight, method.bulk_weight
