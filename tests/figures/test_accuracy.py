@@ -46,11 +46,21 @@ def test_the_line_of_chance_never_widens_a_panel() -> None:
     assert axes.get_ylim() == (0.45, 0.6)
 
 
+@pytest.mark.parametrize(("name", "labels"), [("sst2_1k", ["chance"]), ("mnist5k", [])])
+def test_a_legend_has_the_line_of_chance_where_a_panel_has_it(name: str, labels: list[str]) -> None:
+    figure = plt.figure()
+    axes = figure.add_subplot()
+    axes.set_ylim(0.45, 0.6)
+    draw_chance(axes, DATASETS[name])
+    _, *others = accuracy_handles(pd.DataFrame({"dataset": [name]}), figure)
+    assert [handle.get_label() for handle in others] == labels
+
+
 def test_a_table_that_names_no_data_set_has_neither() -> None:
     table = pd.DataFrame({"task": ["mnist_mlp"]})
     assert dataset_of(table) is None
     assert chance_words(pd.Series([0.5]), None) == ""
-    assert accuracy_handles(table) == []
+    assert accuracy_handles(table, plt.figure()) == []
 
 
 def test_an_unknown_data_set_is_refused() -> None:

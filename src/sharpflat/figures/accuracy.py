@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
@@ -17,7 +18,12 @@ from sharpflat.tasks.registry import DATASETS, look_up
 #: Standard errors from chance within which an accuracy is called near it.
 NEAR = 2.0
 ERROR_BAR: dict[str, Any] = {"elinewidth": 0.7, "capsize": 1.8, "capthick": 0.7}
-CHANCE: dict[str, Any] = {"color": "0.45", "linewidth": 0.8, "linestyle": dashed((1, 1.5))}
+CHANCE: dict[str, Any] = {
+    "label": "chance",
+    "color": "0.45",
+    "linewidth": 0.8,
+    "linestyle": dashed((1, 1.5)),
+}
 
 
 def dataset_of(rows: pd.DataFrame) -> DatasetEntry | None:
@@ -67,10 +73,15 @@ def draw_chance(axes: Axes, dataset: DatasetEntry | None) -> None:
         axes.axhline(chance, zorder=1, **CHANCE)
 
 
-def accuracy_handles(table: pd.DataFrame) -> list[Line2D]:
-    """Entries of a legend for the error bars and the line of chance, where a table has them."""
+def accuracy_handles(table: pd.DataFrame, figure: Figure) -> list[Line2D]:
+    """Entries of a legend for the error bars, and for the line of chance where a panel has it.
+
+    None for a table that names no data set.
+    """
     if "dataset" not in table:
         return []
     bar = Line2D([], [], color="0.35", marker="|", markersize=7, linestyle="none")
     bar.set_label("± binomial standard error")
-    return [bar, Line2D([], [], label="chance", **CHANCE)]
+    lines = [line for axes in figure.axes for line in axes.lines]
+    drawn = any(line.get_label() == CHANCE["label"] for line in lines)
+    return [bar, *([Line2D([], [], **CHANCE)] if drawn else [])]

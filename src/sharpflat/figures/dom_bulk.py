@@ -74,7 +74,7 @@ def plot_dom_bulk(table: pd.DataFrame) -> Figure:
             mark_divergence(accuracy_axes, own, "test_accuracy", color=colour)
         finish_losses(loss_axes, rows)
         draw_chance(accuracy_axes, dataset_of(rows))
-    legend_below(figure, _handles(table), columns=4)
+    legend_below(figure, _handles(table, figure), columns=4)
     return figure
 
 
@@ -100,5 +100,5 @@ def _plot_accuracies(axes: Axes, rows: pd.DataFrame) -> None:
         axes.errorbar([x], means[-1:], error, color=style["color"], fmt="none", **ERROR_BAR)
 
 
-def _handles(table: pd.DataFrame) -> list[Line2D]:
-    return [*method_handles(table), seed_handle(), *accuracy_handles(table)]
+def _handles(table: pd.DataFrame, figure: Figure) -> list[Line2D]:
+    return [*method_handles(table), seed_handle(), *accuracy_handles(table, figure)]

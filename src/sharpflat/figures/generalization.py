@@ -81,7 +81,8 @@ def plot_generalization(table: pd.DataFrame) -> Figure:
     handles = [Line2D([], [], label=method_label(name), **_look(name), **MEAN) for name in methods]
     handles.append(Line2D([], [], label="a seed", color="0.35", marker="o", **SEED))
     handles.append(Line2D([], [], label="same seed", **PAIR))
-    handles += accuracy_handles(table) + divergence_handles(table[table["method"] != BEFORE_SWITCH])
+    handles += accuracy_handles(table, figure)
+    handles += divergence_handles(table[table["method"] != BEFORE_SWITCH])
     legend_below(figure, handles, columns=4)
     return figure
 
