@@ -109,8 +109,8 @@ def test_refusals_name_the_key_the_value_and_what_is_allowed(
             "tasks.mnist_mlp.eigen_every = 10 is not a multiple of record_every = 3: give both",
         ),
         (
-            {"figures": {"dom_bulk": {"record_every": 4}}},
-            r"tasks.mnist_mlp.eigen_every = \d+ is not a multiple of record_every = 4: give both",
+            {"figures": {"dom_bulk": {"record_every": 3}}},
+            r"tasks.mnist_mlp.eigen_every = \d+ is not a multiple of record_every = 3: give both",
         ),
         (task(tracking_samples=501), "tracking_samples = 501 exceeds its 500 Hessian samples"),
         (task(tracking_samples="some"), "tracking_samples = 'some'"),

@@ -13,8 +13,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 #: By name: the smallest sizes that show something, and words of what is shown.
 SMALL = {
     "own_loop": ("--steps 12", "of the gradient in the subspace"),
-    "gpt": ("--steps 3 --sequences 4", "λ_1 that Adam sees"),
-    "resnet": ("--epochs 1 --images 64", "Dom-SGD"),
+    "gpt": ("--steps 1 --sequences 2", "λ_1 that Adam sees"),
+    "resnet": ("--epochs 1 --images 16", "Dom-SGD"),
     "spectral_density": ("spectrum.png --epochs 2 --probes 2", "drawn in spectrum.png"),
 }
 SHARED = "two_processes"

@@ -134,7 +134,7 @@ def test_everything_that_decides_numbers_is_in_the_name_and_resources_are_not() 
         replace(run, k=9),
         replace(run, hessian_samples=501),
         replace(run, record_every=7),
-        replace(run, eigen_every=20),
+        replace(run, eigen_every=30),
     ]
     assert len({changed.id for changed in [run, *runs]}) == len(runs) + 1
     ids = [run.id for run in all_runs(_config())]
@@ -204,7 +204,7 @@ EDGE = {
     "methods": ["sgd", "bulk_sgd"],
     "steps": 20,
     "record_every": 2,
-    "eigen_every": 20,
+    "eigen_every": 10,
     "bisection": {"start": None, "factor": 2, "resolution": 1.1, "most_trials": 10},
 }
 
@@ -217,7 +217,7 @@ def test_a_figure_searches_for_the_edge_of_every_method_and_seed() -> None:
     assert len(edges) == len(all_edges(config)) == 2 * len(config.seeds)
     assert {edge.method.name for edge in edges} == {"sgd", "bulk_sgd"}
     assert {edge.record.start.learning_rate for edge in edges} == {0.02}
-    assert {edge.record.start.eigen_every for edge in edges} == {20}
+    assert {edge.record.start.eigen_every for edge in edges} == {10}
     assert figure_runs(config, figure) == ()
     assert all_runs(config) == all_runs(_config())
     searched = {edge.record.prefix for edge in edges}

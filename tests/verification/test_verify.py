@@ -79,11 +79,11 @@ def test_an_altered_digit_of_a_run_is_caught(
     committed: RunRecord, capsys: pytest.CaptureFixture, column: str
 ) -> None:
     place = 0 if column == "num_matvecs" else 4
-    _alter(layout.run("smoke", committed.id), row=2, column=column, place=place)
+    _alter(layout.run("smoke", committed.id), row=4, column=column, place=place)
     printed, message = _refusal(capsys)
     assert "1 of 2 stretches differ" in message
     assert f"DIFFERS: {committed.id}, steps 50 to 70: 1 of " in printed
-    assert f"first {column} at step 60 is " in printed
+    assert f"first {column} at step 70 is " in printed
 
 
 def _keep_the_archive_alone(committed: RunRecord) -> None:

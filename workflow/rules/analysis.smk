@@ -60,9 +60,12 @@ rule write_report:
         layout.claims(STUDY.name),
         layout.runs_list(STUDY.name),
         # It says of each what made it, how long that took, and which alarms rang.
-        [layout.prefix(STUDY.name, each.id) / "summary.json" for each in plan.all_prefixes(STUDY)],
-        [layout.run(STUDY.name, each.id) / "summary.json" for each in plan.all_runs(STUDY)],
-        [layout.edge(STUDY.name, each.id) / "summary.json" for each in plan.all_edges(STUDY)],
+        [
+            layout.prefix(STUDY.name, NAMES[each]) / "summary.json"
+            for each in plan.all_prefixes(STUDY)
+        ],
+        [layout.run(STUDY.name, NAMES[each]) / "summary.json" for each in plan.all_runs(STUDY)],
+        [layout.edge(STUDY.name, NAMES[each]) / "summary.json" for each in plan.all_edges(STUDY)],
         config=layout.resolved_config(STUDY.name),
         # Captions are drawn from the tables, with the words of the figures.
         sources=[

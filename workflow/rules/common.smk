@@ -2,6 +2,8 @@
 import json
 import shlex
 from base64 import b64encode
+from collections import namedtuple
+from functools import cache
 from hashlib import sha256
 
 from snakemake.settings.types import DeploymentMethod
@@ -73,11 +75,35 @@ LOCKED_TORCH = [
 # Runs and prefixes that keep parameters along the way, so that the energy is measured there.
 SNAPSHOTS = plan.snapshots(STUDY)
 
+PREFIX_JOBS, RUN_JOBS, EDGE_JOBS = (
+    plan.prefix_jobs(STUDY),
+    plan.run_jobs(STUDY),
+    plan.edge_jobs(STUDY),
+)
+# Of every record. A name hashes all that the record holds, and rules ask for thousands.
+NAMES = {
+    record: name
+    for job in (*PREFIX_JOBS, *RUN_JOBS, *EDGE_JOBS)
+    for record, name in zip(job.records, job.ids)
+}
+
+Task = namedtuple("Task", "dataset model loss")
+
+
+def task_of(prefix):
+    return Task(prefix.dataset, prefix.model, prefix.loss)
+
+
+@cache
+def hash_of(code_hash, task):
+    """Of the code for a task, which hundreds of runs share."""
+    return code_hash(task)
+
 
 def code_of(job, code_hash):
     """Hashes of what the job's results depend on, one a loss."""
-    prefixes = [getattr(record, "prefix", record) for record in job.records]
-    return [code_hash(prefix) for prefix in {prefix.loss: prefix for prefix in prefixes}.values()]
+    tasks = [task_of(getattr(record, "prefix", record)) for record in job.records]
+    return [hash_of(code_hash, task) for task in dict.fromkeys(tasks)]
 
 
 # Of a job below one that is to run Snakemake does not ask whether it has a reason of its own, and the
@@ -107,7 +133,7 @@ def files_of(job, folder, names):
 
 def checkpoints_of(job):
     """The switches that a job's results branch from."""
-    prefixes = sorted({record.prefix.id for record in job.records})
+    prefixes = sorted({NAMES[record.prefix] for record in job.records})
     return [layout.prefix(STUDY.name, name) / "checkpoint.pt" for name in prefixes]
 
 
@@ -128,12 +154,13 @@ def kept_by(job, folder):
 def runs_of_figure(wildcards):
     figure = STUDY.figures[wildcards.figure]
     runs = plan.figure_runs(STUDY, figure)
-    folders = {layout.run(STUDY.name, run.record.id) for run in runs}
-    folders |= {layout.prefix(STUDY.name, run.record.prefix.id) for run in runs}
+    folders = {layout.run(STUDY.name, NAMES[run.record]) for run in runs}
+    folders |= {layout.prefix(STUDY.name, NAMES[run.record.prefix]) for run in runs}
     names = ["trajectory.csv", "summary.json", "trajectory.sha256"]
     if figure.snapshots:
         names += ["energy.csv", "energy.json", "energy.sha256"]
-    edges = {layout.edge(STUDY.name, edge.record.id) for edge in plan.figure_edges(STUDY, figure)}
+    searches = plan.figure_edges(STUDY, figure)
+    edges = {layout.edge(STUDY.name, NAMES[edge.record]) for edge in searches}
     searched = ["edge.csv", "summary.json", "edge.sha256"]
     return [
         *(folder / name for folder in sorted(folders) for name in names),

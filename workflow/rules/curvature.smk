@@ -4,8 +4,8 @@ MEASURE_ENERGIES = "python -m sharpflat energy {input.config:q} {params.ids:q} 2
 MEASURE_EIGENSOLVERS = "python -m sharpflat benchmark {input.config:q} 2> {log:q}"
 
 for job, folder in [
-    *((job, layout.prefix) for job in plan.prefix_jobs(STUDY)),
-    *((job, layout.run) for job in plan.run_jobs(STUDY)),
+    *((job, layout.prefix) for job in PREFIX_JOBS),
+    *((job, layout.run) for job in RUN_JOBS),
 ]:
     measured = [name for name in job.ids if name in SNAPSHOTS]
     if not measured:

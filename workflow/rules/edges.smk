@@ -2,7 +2,7 @@
 
 FIND_EDGES = "python -m sharpflat edge {input.config:q} {params.ids:q} 2> {log:q}"
 
-for job in plan.edge_jobs(STUDY):
+for job in EDGE_JOBS:
     made = files_of(job, layout.edge, ["edge.csv", "summary.json", "edge.sha256"])
     given = [layout.dataset(job.dataset), *checkpoints_of(job)]
     params = {"ids": job.ids, "code": code_of(job, edge_code_hash), "torch": LOCKED_TORCH}

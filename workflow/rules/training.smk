@@ -33,7 +33,9 @@ rule list_runs:
     params:
         rows=sha256(plan.runs_csv(STUDY).encode()).hexdigest(),
         # The models, whose sizes are counted.
-        code=sorted({training_code_hash(prefix) for prefix in plan.all_prefixes(STUDY)}),
+        code=sorted(
+            {hash_of(training_code_hash, task) for task in map(task_of, plan.all_prefixes(STUDY))}
+        ),
     shell:
         "python -m sharpflat plan {input.config:q} {output:q} 2> {log:q}"
 
@@ -52,7 +54,7 @@ TRAIN_RUNS = "python -m sharpflat train {input.config:q} {params.ids:q} 2> {log:
 # One rule a job: short runs of one task share a process. A job updates its outputs, so that a run
 # that is added to it does not train the others again. What decides a run is in the run's name, and
 # what else decides it is hashed into the job's parameters, so that a comment trains nothing.
-for job in plan.prefix_jobs(STUDY):
+for job in PREFIX_JOBS:
     made = [
         *files_of(job, layout.prefix, [*TRAINED, "checkpoint.pt"]),
         *kept_by(job, layout.prefix),
@@ -88,7 +90,7 @@ for job in plan.prefix_jobs(STUDY):
             TRAIN_PREFIXES
 
 
-for job in plan.run_jobs(STUDY):
+for job in RUN_JOBS:
     made = [*files_of(job, layout.run, TRAINED), *kept_by(job, layout.run)]
     given = [layout.dataset(job.dataset), *checkpoints_of(job)]
     work = {"made": made, "given": given, "params": training_params(job), "command": TRAIN_RUNS}
