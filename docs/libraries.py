@@ -143,9 +143,7 @@ class Sharpflat(Library):
         return operator.matmat(torch.eye(len(diagonal), dtype=diagonal.dtype))
 
     def scipy(self, model: nn.Module, loss: Any, batches: Batches) -> Any:
-        from sharpflat.curvature import to_scipy
-
-        return to_scipy(self.operator(model, loss, batches))
+        return self.operator(model, loss, batches).to_scipy()
 
     def tracked(self, model: nn.Module, loss: Any, batches: Batches) -> Any:
         from sharpflat.curvature import DominantSubspace

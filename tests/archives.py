@@ -10,8 +10,9 @@ from sharpflat import seals
 from sharpflat.archive import FILES, SEAL
 from sharpflat.config import Config
 from sharpflat.energy_record import RECORD, TABLE, identity, seal_energy
-from sharpflat.plan import probes, snapshot_steps, snapshots
+from sharpflat.plan import probes, snapshots
 from sharpflat.records import EdgeRecord, PrefixRecord
+from sharpflat.snapshots import kept_steps
 from sharpflat.sources import edge_code_hash, training_code_hash
 from sharpflat.status import records
 from sharpflat.training.recorder import Trajectory, write_json
@@ -50,7 +51,7 @@ def write_results(config: Config) -> list[Path]:
                 row = {"step": 0, "matrix": "hessian", "trace": -1.5 * count}
                 Trajectory([row, row | {"matrix": "ggn"}]).write(folder / TABLE)
                 trajectory = (folder / "trajectory.csv").read_bytes()
-                steps = snapshot_steps(record, summary, measured[record.id])
+                steps = kept_steps(record, summary, measured[record.id])
                 energy = {"id": record.id, "steps": steps, "seconds": 0.1 + count}
                 energy |= identity(trajectory, prefix, probes=probes(config))
                 write_json(folder / RECORD, energy)

@@ -11,8 +11,9 @@ from sharpflat import layout, seals
 from sharpflat.cli import main
 from sharpflat.config import Config, read_tier
 from sharpflat.energy_record import RECORD, TABLE, identity, seal_energy
-from sharpflat.plan import all_edges, all_prefixes, all_runs, probes, snapshot_steps, snapshots
+from sharpflat.plan import all_edges, all_prefixes, all_runs, probes, snapshots
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
+from sharpflat.snapshots import kept_steps
 from sharpflat.sources import edge_code_hash, training_code_hash
 from sharpflat.status import Result, describe, records, stale_energies, tier_status
 
@@ -66,7 +67,7 @@ def _measure(
     measured = identity((folder / "trajectory.csv").read_bytes(), task, probes=probes)
     (folder / TABLE).write_text("step\n0\n")
     summary = json.loads((folder / "summary.json").read_text())
-    steps = snapshot_steps(record, summary, points)
+    steps = kept_steps(record, summary, points)
     record_of_it = {**measured, "steps": steps, "seconds": float(len(steps))}
     (folder / RECORD).write_text(json.dumps(record_of_it))
     seal_energy(folder)

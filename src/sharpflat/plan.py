@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from sharpflat.config import Bisection, Config, Figure
 from sharpflat.methods import Method
@@ -145,30 +145,6 @@ def snapshots(config: Config) -> dict[str, int]:
             for name in (run.record.prefix.id, run.record.id):
                 kept[name] = max(figure.snapshots, kept.get(name, 0))
     return kept
-
-
-def snapshot_steps(
-    record: PrefixRecord | RunRecord, summary: Mapping[str, Any], count: int
-) -> list[int]:
-    """Steps at which a finished result that was to keep its parameters at a count of points did.
-
-    The first step and ``count`` more, spread evenly, as far as it came; its last step too, unless
-    it diverged there.
-
-    Args:
-        record: What trained.
-        summary: Of the finished result.
-        count: Points, as :func:`snapshots` names them.
-    """
-    start, length = (
-        (0, record.switch_max_steps)
-        if isinstance(record, PrefixRecord)
-        else (summary["switch_step"], record.steps)
-    )
-    last = summary["last_step"]
-    spread = {start + i * length // count for i in range(count + 1)}
-    reached = {step for step in spread if step < last}
-    return sorted(reached if summary["status"] == "diverged" else reached | {last})
 
 
 def probes(config: Config) -> int:

@@ -17,10 +17,10 @@ from sharpflat.plan import (
     all_runs,
     probes,
     resolved_json,
-    snapshot_steps,
     snapshots,
 )
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
+from sharpflat.snapshots import kept_steps
 from sharpflat.sources import edge_code_hash, training_code_hash
 
 Record = PrefixRecord | RunRecord | EdgeRecord
@@ -223,7 +223,7 @@ def _energy_state(
     found: dict[str, Any] = json.loads((folder / energy_record.RECORD).read_text())
     task = record if isinstance(record, PrefixRecord) else record.prefix
     expected = {
-        "steps": snapshot_steps(record, summary, points),
+        "steps": kept_steps(record, summary, points),
         **energy_record.identity(trajectory, task, probes=probes),
     }
     fresh = {**found, **expected} == found

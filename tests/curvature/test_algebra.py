@@ -6,7 +6,7 @@ import torch
 from scipy.sparse.linalg import eigsh, svds
 
 from sharpflat.curvature import GGNOperator, HessianOperator, MatrixOperator, top_eigenpairs
-from sharpflat.curvature.algebra import PreconditionedOperator, combination, to_scipy
+from sharpflat.curvature.algebra import PreconditionedOperator, combination
 
 from .dense import dense
 
@@ -50,7 +50,7 @@ def test_smallest_eigenvalues_through_the_negative(matrix_with):
 def test_scipy(matrix_with):
     """Oracle: the prescribed eigenvalues, and the matrix."""
     operator, _ = matrix_with(EIGENVALUES)
-    linear = to_scipy(operator)
+    linear = operator.to_scipy()
     found = eigsh(linear, k=3, which="LA", return_eigenvectors=False, v0=np.ones(30))
     assert np.allclose(np.sort(found), EIGENVALUES[-3:].numpy())
     block = np.random.default_rng(0).normal(size=(30, 4))
@@ -75,7 +75,7 @@ def test_refuses_what_does_not_add_up(matrix_with):
 def test_scipys_solvers(matrix_with):
     """Oracles: the matrix, its singular values; a complex vector's imaginary part is not lost."""
     operator, _ = matrix_with(EIGENVALUES)
-    matrix, operator = operator.matrix, to_scipy(operator)
+    matrix, operator = operator.matrix, operator.to_scipy()
     largest = svds(operator, 2, return_singular_vectors=False)
     assert np.allclose(np.sort(largest), torch.linalg.svdvals(matrix)[:2].numpy()[::-1])
     ones = np.ones(30)

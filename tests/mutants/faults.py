@@ -753,29 +753,29 @@ WHOLE = "tests/analysis/test_finished.py::test_a_path_of_which_"
 STALE = (
     Fault(
         "a run that diverged is taken to have kept its last parameters",
-        f"{PACKAGE}/plan.py",
+        f"{PACKAGE}/snapshots.py",
         'reached if summary["status"] == "diverged" else reached | {last}',
         "reached | {last}",
         (f"{KEPT}they_follow_from_the_record_and_the_summary",),
     ),
     Fault(
         "a result that kept other parameters than asked for stays",
-        f"{PACKAGE}/cli/training.py",
-        "    path.unlink()\n    return True",
-        "    return True",
+        f"{PACKAGE}/training/train.py",
+        "    same = kept == kept_steps(record, json.loads(summary.read_text()), count)\n",
+        "    same = True\n",
         (f"{KEPT}a_result_that_kept_others_is_made_again",),
     ),
     Fault(
         "a run that went on with other points is not made again",
-        f"{PACKAGE}/cli/training.py",
-        "        if _discard_other_snapshots(record, folder, keeping.snapshots):",
-        "        if False:",
+        f"{PACKAGE}/training/train.py",
+        'kept = f"{keeping.snapshots} snapshots"',
+        'kept = ""',
         (f"{KEPT}a_result_that_kept_others_is_made_again",),
     ),
     Fault(
         "an energy at other points counts as today's",
         f"{PACKAGE}/status.py",
-        '        "steps": snapshot_steps(record, summary, points),\n',
+        '        "steps": kept_steps(record, summary, points),\n',
         "",
         (
             "tests/test_status.py::"

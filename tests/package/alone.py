@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import sharpflat
-from sharpflat.curvature import DominantSubspace, HessianOperator, to_scipy, top_eigenpairs
+from sharpflat.curvature import DominantSubspace, HessianOperator, top_eigenpairs
 from sharpflat.optim import ProjectedOptimizer
 
 #: What the study around the library needs, by the names that Python imports.
@@ -30,7 +30,7 @@ def train_along_flat_directions() -> None:
     loss_fn = nn.CrossEntropyLoss()
     hessian = HessianOperator(model, loss_fn, inputs, targets)
     found = top_eigenpairs(hessian, 3, tol=1e-8).eigenvalues
-    expected = eigsh(to_scipy(hessian), k=3, which="LA", return_eigenvectors=False)[::-1]
+    expected = eigsh(hessian.to_scipy(), k=3, which="LA", return_eigenvectors=False)[::-1]
     assert torch.allclose(found, torch.from_numpy(expected.copy())), (found, expected)
 
     before = loss_fn(model(inputs), targets).item()

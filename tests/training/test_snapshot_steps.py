@@ -11,8 +11,9 @@ import torch
 from sharpflat import layout
 from sharpflat.cli import main
 from sharpflat.config import read_tier
-from sharpflat.plan import all_prefixes, snapshot_steps, snapshots
+from sharpflat.plan import all_prefixes, snapshots
 from sharpflat.records import PrefixRecord, RunRecord
+from sharpflat.snapshots import kept_steps
 from sharpflat.training.checkpoints import read_checkpoint
 from sharpflat.training.state import TrainingState
 from sharpflat.training.train import Keeping, train_prefix, train_run
@@ -42,7 +43,7 @@ def test_they_follow_from_the_record_and_the_summary(
     states = []
     for folder, record in records.items():
         summary = json.loads((folder / "summary.json").read_text())
-        assert _kept(folder) == snapshot_steps(record, summary, count)
+        assert _kept(folder) == kept_steps(record, summary, count)
         states.append(summary["status"])
     assert states[2] == "diverged"
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +13,6 @@ from sharpflat.config import Config, read_resolved
 from sharpflat.records import EdgeRecord, PrefixRecord, RunRecord
 
 Record = TypeVar("Record", PrefixRecord, RunRecord, EdgeRecord)
-logger = logging.getLogger(__name__)
 
 
 def train_prefixes(options: argparse.Namespace) -> None:
@@ -71,36 +68,8 @@ def _train(
         folder = place(config.name, name)
         seals.discard_damaged(folder, seal)
         keeping = _keeping(config, name)
-        _discard_other_snapshots(record, folder, keeping.snapshots)
         train(record, config, folder=folder, device=device, keeping=keeping)
-        if _discard_other_snapshots(record, folder, keeping.snapshots):
-            # It went on from a checkpoint that had been begun with other points.
-            train(record, config, folder=folder, device=device, keeping=keeping)
         seals.finish(folder, seal)
-
-
-def _discard_other_snapshots(
-    record: PrefixRecord | RunRecord | EdgeRecord, folder: Path, count: int
-) -> bool:
-    """Let a finished result be made again that kept its parameters at other points than asked for.
-
-    How many points is in no record, so training takes any snapshots that are there for its own.
-    """
-    from sharpflat.plan import snapshot_steps
-    from sharpflat.training.checkpoints import CheckpointError, read_checkpoint
-
-    path, summary = folder / "snapshots.pt", folder / "summary.json"
-    if isinstance(record, EdgeRecord) or not (count and path.exists() and summary.exists()):
-        return False
-    try:
-        kept = list(read_checkpoint(path, map_location="cpu")["parameters"])
-    except CheckpointError:  # said where the energy is measured
-        return False
-    if kept == snapshot_steps(record, json.loads(summary.read_text()), count):
-        return False
-    logger.warning("%s keeps the parameters of other steps than asked for; training again", path)
-    path.unlink()
-    return True
 
 
 def _branch(prefix: PrefixRecord, config: Config) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Curvature of a loss without its matrix: operators, eigenpairs, spectra, the tracked subspace."""
 
-from sharpflat.curvature.algebra import PreconditionedOperator, combination, to_scipy
+from sharpflat.curvature.algebra import PreconditionedOperator, combination
 from sharpflat.curvature.base import CurvatureOperator
 from sharpflat.curvature.checks import (
     ModelChangedError,
@@ -49,7 +49,6 @@ __all__ = [
     "diagonal",
     "spectral_density",
     "subspace_overlap",
-    "to_scipy",
     "top_eigenpairs",
     "trace",
 ]

@@ -73,6 +73,36 @@ class OperatorAlgebra:
     def __sub__(self: SymmetricOperator, other: SymmetricOperator) -> LinearCombination:
         return combination((1.0, self), (-1.0, other))
 
+    def to_scipy(self: SymmetricOperator) -> LinearOperator:
+        """A ``scipy.sparse.linalg.LinearOperator`` in float64, for SciPy's solvers.
+
+        Products keep the operator's own precision.
+
+        Example:
+            >>> import torch
+            >>> from scipy.sparse.linalg import eigsh
+            >>> from sharpflat.curvature import MatrixOperator
+            >>> A = MatrixOperator(torch.diag(torch.tensor([1.0, 2.0, 5.0])))
+            >>> eigsh(A.to_scipy(), k=1, return_eigenvectors=False).round(6)
+            array([5.])
+        """
+        from scipy.sparse.linalg import LinearOperator
+
+        def multiply(block: NDArray[np.float64]) -> NDArray[np.float64]:
+            vectors = real_vectors(torch.as_tensor(block, device=self.device), self.dtype)
+            vectors = vectors.to(self.dtype)
+            products = self.matmat(vectors.reshape(self.shape[0], -1))
+            return np.asarray(products.reshape(vectors.shape).double().cpu().numpy())
+
+        return LinearOperator(
+            self.shape,
+            matvec=multiply,
+            rmatvec=multiply,
+            matmat=multiply,
+            rmatmat=multiply,
+            dtype="float64",
+        )
+
 
 class LinearCombination(OperatorAlgebra):
     """``Σ_i a_i A_i + s I``; made by :func:`combination`."""
@@ -153,26 +183,3 @@ class PreconditionedOperator(OperatorAlgebra):
     def matmat(self, V: Tensor) -> Tensor:
         """``(P, m)`` to ``(P, m)``."""
         return self.scale * self.operator.matmat(self.scale * V)
-
-
-def to_scipy(operator: SymmetricOperator) -> LinearOperator:
-    """A ``scipy.sparse.linalg.LinearOperator`` in float64, for SciPy's solvers.
-
-    Products keep the operator's own precision.
-    """
-    from scipy.sparse.linalg import LinearOperator
-
-    def multiply(block: NDArray[np.float64]) -> NDArray[np.float64]:
-        vectors = real_vectors(torch.as_tensor(block, device=operator.device), operator.dtype)
-        vectors = vectors.to(operator.dtype)
-        products = operator.matmat(vectors.reshape(operator.shape[0], -1))
-        return np.asarray(products.reshape(vectors.shape).double().cpu().numpy())
-
-    return LinearOperator(
-        operator.shape,
-        matvec=multiply,
-        rmatvec=multiply,
-        matmat=multiply,
-        rmatmat=multiply,
-        dtype="float64",
-    )

@@ -90,7 +90,7 @@ def refuse_unless_tensor(given: Any) -> None:
         raise TypeError(
             f"the vector is a {type(given).__name__}: give a tensor of shape (P,), such as "
             "torch.from_numpy(array) or the gradients end to end, torch.cat([g.flatten() for g in "
-            "gradients]); to_scipy(operator) multiplies NumPy's arrays"
+            "gradients]); operator.to_scipy() multiplies NumPy's arrays"
         )
 
 

@@ -14,6 +14,7 @@ import torch
 from sharpflat.curvature import DominantSubspace
 from sharpflat.optim import ProjectedOptimizer
 from sharpflat.records import PrefixRecord, RunRecord
+from sharpflat.snapshots import kept_steps, planned_steps
 from sharpflat.tasks.data import Dataset
 from sharpflat.training.alarms import ALARMS, Action
 from sharpflat.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
@@ -69,8 +70,7 @@ def train_prefix(
     """
     keeping = keeping or Keeping()
     state = initial_state(record, data, device=device)
-    needed = (CHECKPOINT, *_snapshots(keeping))
-    if is_complete(folder, record.id, state.code, state.dataset, needed):
+    if _is_there(folder, record, state, keeping, CHECKPOINT):
         return
     measuring = subspace_of(state, record, refresh="adaptive")
     stretch = Stretch(
@@ -81,8 +81,8 @@ def train_prefix(
         start=Progress(step=0),
         stop=record.switch_max_steps,
         ends=lambda ema: record.switch_alignment is not None and ema > record.switch_alignment,
-        snapshot_steps=_evenly(0, record.switch_max_steps, keeping.snapshots),
-        key=_key(record.id, state, device),
+        snapshot_steps=planned_steps(record, 0, keeping.snapshots),
+        key=_key(record.id, state, device, keeping),
         resume=folder / RESUME,
         checkpoint_every=keeping.checkpoint_every,
         alarms=keeping.alarms,
@@ -129,7 +129,7 @@ def train_run(
     keeping = keeping or Keeping()
     prefix, settings = record.prefix, record.after_switch
     state = initial_state(settings, data, device=device)
-    if is_complete(folder, record.id, state.code, state.dataset, _snapshots(keeping)):
+    if _is_there(folder, record, state, keeping):
         return
     checkpoint = read_checkpoint(prefix_folder / CHECKPOINT, map_location="cpu")
     if checkpoint["prefix"] != prefix.id:
@@ -156,8 +156,8 @@ def train_run(
         start=Progress(**{name: checkpoint[name] for name in CARRIED_OVER}),
         stop=start + record.steps,
         ends=lambda ema: False,
-        snapshot_steps=_evenly(start, start + record.steps, keeping.snapshots),
-        key=_key(record.id, state, device),
+        snapshot_steps=planned_steps(record, start, keeping.snapshots),
+        key=_key(record.id, state, device, keeping),
         resume=folder / RESUME,
         checkpoint_every=keeping.checkpoint_every,
         alarms=keeping.alarms,
@@ -192,19 +192,42 @@ def _optimizer(
     return ProjectedOptimizer(bases, subspace, dom_weight=dom_weight, bulk_weight=bulk_weight)
 
 
-def _evenly(start: int, stop: int, count: int) -> frozenset[int]:
-    """The first step and ``count`` more, spread evenly up to the last."""
-    if count == 0:
-        return frozenset()
-    return frozenset(start + i * (stop - start) // count for i in range(count + 1))
+def _is_there(
+    folder: Path,
+    record: PrefixRecord | RunRecord,
+    state: TrainingState,
+    keeping: Keeping,
+    *needed: str,
+) -> bool:
+    """Whether a complete result lies there, with its parameters kept where they are asked for."""
+    if keeping.snapshots:
+        needed = (*needed, SNAPSHOTS)
+        if not _kept_as_asked(folder, record, keeping.snapshots):
+            return False
+    return is_complete(folder, record.id, state.code, state.dataset, needed)
 
 
-def _snapshots(keeping: Keeping) -> tuple[str, ...]:
-    return (SNAPSHOTS,) if keeping.snapshots else ()
+def _kept_as_asked(folder: Path, record: PrefixRecord | RunRecord, count: int) -> bool:
+    """Whether the parameters that are there are of as many points; how many is in no record."""
+    path, summary = folder / SNAPSHOTS, folder / SUMMARY
+    if not (path.exists() and summary.exists()):
+        return False
+    try:
+        kept = list(read_checkpoint(path, map_location="cpu")["parameters"])
+    except CheckpointError as error:
+        logger.warning("%s; training again", error)
+        return False
+    same = kept == kept_steps(record, json.loads(summary.read_text()), count)
+    if not same:
+        logger.warning(
+            "%s keeps the parameters of other steps than asked for; training again", path
+        )
+    return same
 
 
-def _key(name: str, state: TrainingState, device: torch.device) -> str:
-    return f"{name} {state.code} {state.dataset.fingerprint} {device.type}"
+def _key(name: str, state: TrainingState, device: torch.device, keeping: Keeping) -> str:
+    kept = f"{keeping.snapshots} snapshots"
+    return f"{name} {state.code} {state.dataset.fingerprint} {device.type} {kept}"
 
 
 def _products(stretch: Stretch, progress: Progress) -> dict[str, float]:
