@@ -75,11 +75,9 @@ LOCKED_TORCH = [
 # Runs and prefixes that keep parameters along the way, so that the energy is measured there.
 SNAPSHOTS = plan.snapshots(STUDY)
 
-PREFIX_JOBS, RUN_JOBS, EDGE_JOBS = (
-    plan.prefix_jobs(STUDY),
-    plan.run_jobs(STUDY),
-    plan.edge_jobs(STUDY),
-)
+PREFIX_JOBS = plan.prefix_jobs(STUDY)
+RUN_JOBS = plan.run_jobs(STUDY)
+EDGE_JOBS = plan.edge_jobs(STUDY)
 # Of every record. A name hashes all that the record holds, and rules ask for thousands.
 NAMES = {
     record: name
