@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import io
 import tokenize
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def import_closure(*modules: str) -> Mapping[str, str]:
             wanted.append((package, ""))  # importing a module runs its package's __init__
         source, tree = _parsed(path)
         if not in_part:
-            found[module] = code_of(source)
+            found[module] = _without_comments(source, tree)
             wanted += _imports(path)
             continue
         own = [node for node in tree.body if _is_own(node, entries=module == REGISTRY)]
@@ -88,7 +88,7 @@ def _imports(path: Path, names: Container[str] | None = None) -> list[tuple[str,
 def _all_imports(path: Path) -> tuple[tuple[str, tuple[str, str]], ...]:
     """The name that each import binds, with the module and the name there that it comes from."""
     found = []
-    for node in ast.walk(_parsed(path)[1]):
+    for node in _statements(_parsed(path)[1].body):
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         for alias in node.names:
@@ -120,16 +120,28 @@ def _text(source: str, node: ast.stmt) -> str:
     return "\n".join(source.splitlines()[first - 1 : node.end_lineno])
 
 
+def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Statements, and those within them, but no expressions, of which there are ten times more."""
+    for node in body:
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from _statements(getattr(node, part, ()))
+
+
 @cache
 def code_of(source: str) -> str:
     """A module's source without comments, docstrings and blank lines: what can change a number."""
+    return _without_comments(source, ast.parse(source))
+
+
+def _without_comments(source: str, tree: ast.Module) -> str:
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
     encoded = [line.encode() for line in lines]  # ast counts columns in bytes
-    for node in ast.walk(ast.parse(source)):
+    for node in [tree, *_statements(tree.body)]:
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             continue
         if ast.get_docstring(node) is not None:

@@ -113,7 +113,7 @@ REFUSED_LOSSES = {
     "sum": (nn.CrossEntropyLoss(reduction="sum"), "not a mean over samples.*reduction='mean'"),
     "class weights": (nn.CrossEntropyLoss(weight=CLASS_WEIGHTS), "not a mean.*class weights"),
     "one value a sample": (nn.CrossEntropyLoss(reduction="none"), r"shape \(16,\), not a scalar"),
-    "random": (random_loss, "differ: remove the randomness"),
+    "random": (random_loss, r"differ: call model\.eval\(\).*remove the randomness"),
 }
 
 
@@ -123,6 +123,14 @@ def test_refuses_a_loss_that_is_not_a_mean(name):
     loss, message = REFUSED_LOSSES[name]
     with pytest.raises(UnsupportedLossError, match=message):
         HessianOperator(nn.Linear(4, 3), loss, X, Y)
+
+
+def test_padding_at_the_first_sample_is_told_the_remedy():
+    """Oracle: alone it has no finite loss, as a statistic of the batch has none."""
+    padded = Y.clone()
+    padded[0] = -100
+    with pytest.raises(UnsupportedLossError, match=r"alone .*nan.*the pair \(sum, count\)"):
+        HessianOperator(nn.Linear(4, 3), functional.cross_entropy, X, padded)
 
 
 def test_refuses_class_weights_when_the_data_are_sorted_by_class():

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 
 from sharpflat.curvature import (
     DominantSubspace,
@@ -161,6 +161,14 @@ def test_frozen_half_of_a_model(dtype, sine):
     assert sine(found.eigenvectors.double(), expected.eigenvectors) <= 1e-3
 
 
+@every_half
+def test_targets_in_half_precision_beside_a_model_in_float32(dtype):
+    """Oracle: the same targets in float32, in which the loss computes."""
+    model, x, y = nn.Linear(4, 3), torch.randn(12, 4), torch.randn(12, 3).to(dtype)
+    products = HessianOperator(model, mse_loss, x, y) @ torch.eye(15)
+    assert torch.equal(products, HessianOperator(model, mse_loss, x, y.float()) @ torch.eye(15))
+
+
 class Autocast(nn.Module):
     """Computes in half precision and returns single."""
 
@@ -181,6 +189,13 @@ def test_refuses_half_precision_inside(dtype):
         HessianOperator(Autocast(dtype), cross_entropy, *data)
     with pytest.raises(UnsupportedModelError, match=f"computes in {dtype} whatever"):
         HessianOperator(nn.Linear(4, 3), lambda f, y: cross_entropy(f, y).to(dtype), *data)
+
+    def rounded(outputs: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=dtype):
+            return cross_entropy((outputs @ torch.ones(3, 3)).float(), targets)
+
+    with pytest.raises(UnsupportedModelError, match=rf"computes in {dtype} whatever.*and loss_fn"):
+        HessianOperator(nn.Linear(4, 3), rounded, *data)
     operator = HessianOperator(nn.Linear(4, 3), cross_entropy, *data)
     with (
         torch.autocast("cpu", dtype=dtype),

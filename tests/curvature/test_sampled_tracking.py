@@ -184,3 +184,12 @@ def test_refuses_batches_at_once():
     hessian = HessianOperator(training.model, mse, batches)
     with pytest.raises(ValueError, match="HessianOperator has no samples to choose from"):
         DominantSubspace(hessian, 3, samples="auto")
+
+
+def test_refuses_a_loss_that_gives_pairs():
+    """Oracle: the documented ValueError, which names them."""
+    training = Training()
+    pair = lambda outputs, targets: (mse(outputs, targets) * len(targets), len(targets))  # noqa: E731
+    hessian = HessianOperator(training.model, pair, training.x, training.labels)
+    with pytest.raises(ValueError, match=r"no samples to choose from.*pairs \(sum, count\)"):
+        DominantSubspace(hessian, 3, samples="auto")

@@ -40,6 +40,11 @@ WRONG = {
     "a list to project": (lambda: DominantSubspace(OPERATOR, 1).project([X]), "vector is a list"),
     "a class of models": (lambda: HessianOperator(nn.Linear, LOSS, X, X), "model is Linear: give"),
     "a function": (lambda: HessianOperator(len, LOSS, X, X), "model is len: give an instance"),
+    "a class of losses": (
+        lambda: HessianOperator(MODEL, nn.MSELoss, X, X),
+        r"loss_fn is the class MSELoss: give an instance of it, MSELoss\(\)",
+    ),
+    "a loss's name": (lambda: HessianOperator(MODEL, "mse", X, X), "loss_fn is a str: give a"),
     "an operator for a subspace": (
         lambda: _project(SGD, OPERATOR),
         r"subspace is a HessianOperator: give a DominantSubspace\(operator, k\)",

@@ -31,6 +31,7 @@ from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.checks import (
     as_count,
     refuse_compiled,
+    refuse_unless_loss,
     refuse_unless_module,
     refuse_unless_tensor,
     refuse_wrong_second_derivatives,
@@ -110,11 +111,13 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
     parameters that the operator was built over: they were cast, moved, frozen or replaced.
 
     Raises:
-        TypeError: The model is no module.
+        TypeError: The model is no module, or the loss cannot be called, as a class of losses.
         UnsupportedModelError: A layer depends on the rest of the batch or on chance, evaluating
             the model draws random numbers or writes to its parameters, buffers or inputs,
             ``torch.autocast`` rounds it, ``torch.compile`` made it, a reentrant checkpoint hides a
-            part of it, parameters are complex, or torch differentiates a layer wrongly twice.
+            part of it, it hangs a hook on a tensor, an autograd function of it or of the loss is
+            marked ``once_differentiable``, parameters are complex, or torch differentiates a layer
+            wrongly twice.
         UnsupportedLossError: The loss is neither a deterministic mean over samples nor a pair that
             adds up, or depends on none of the parameters.
         ValueError: No samples, numbers of samples that differ, batches that can be read once
@@ -138,6 +141,7 @@ class CurvatureOperator(OperatorAlgebra, SampleChoice, ABC):
         process_group: ProcessGroup | None = None,
     ) -> None:
         refuse_unless_module(model)
+        refuse_unless_loss(loss_fn)
         self._model, self._loss_fn = model, loss_fn
         if chunk_size is not None and as_count(chunk_size) < 1:
             raise ValueError(f"chunk_size is {chunk_size!r}; it must be an integer, at least 1")

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.autograd.graph import Node
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -77,6 +79,24 @@ def refuse_unless_module(given: Any) -> None:
         raise TypeError(
             f"the model is {name}: give an instance of a torch.nn.Module, in whose parameters the "
             "loss is differentiated"
+        )
+
+
+def refuse_unless_loss(given: Any) -> None:
+    """Raise unless a loss can be called with outputs and targets.
+
+    Raises:
+        TypeError: With the remedy.
+    """
+    if isinstance(given, type):
+        raise TypeError(
+            f"loss_fn is the class {given.__name__}: give an instance of it, {given.__name__}(), "
+            "or a function of outputs and targets"
+        )
+    if not callable(given):
+        raise TypeError(
+            f"loss_fn is a {type(given).__name__}: give a function of outputs and targets that "
+            "returns their mean loss, such as torch.nn.functional.cross_entropy"
         )
 
 
@@ -185,10 +205,10 @@ def refuse_wrong_second_derivatives(outputs: Sequence[Tensor]) -> None:
     Raises:
         UnsupportedModelError: Names it and the remedy.
     """
-    for name in _nodes(outputs):
-        if name in WRONG_TWICE:
+    for node in _nodes(outputs):
+        if node.name() in WRONG_TWICE:
             raise UnsupportedModelError(
-                f"the second derivative is wrong through {WRONG_TWICE[name]}; products of "
+                f"the second derivative is wrong through {WRONG_TWICE[node.name()]}; products of "
                 "GGNOperator need first derivatives alone and are right"
             )
 
@@ -201,7 +221,7 @@ def refuse_reentrant_checkpoints(outputs: Sequence[Tensor]) -> None:
     Raises:
         UnsupportedModelError: With the remedy.
     """
-    if "CheckpointFunctionBackward" in _nodes(outputs):
+    if any(node.name() == "CheckpointFunctionBackward" for node in _nodes(outputs)):
         raise UnsupportedModelError(
             "the model recomputes activations by torch.utils.checkpoint with use_reentrant=True, "
             "through which torch.autograd.grad gives no gradient: take use_reentrant=False, of "
@@ -209,13 +229,38 @@ def refuse_reentrant_checkpoints(outputs: Sequence[Tensor]) -> None:
         )
 
 
-def _nodes(outputs: Sequence[Tensor]) -> Iterator[str]:
-    """Names of the nodes of the graph of outputs."""
+#: What the decorator makes of any function.
+_ONCE_DIFFERENTIABLE = once_differentiable(lambda context: None).__code__
+
+
+def refuse_once_differentiable(outputs: Sequence[Tensor]) -> None:
+    """Raise if a function in the graph of outputs hides its second derivative from torch.
+
+    Where the gradient that reaches it depends on no parameter, torch then takes that derivative
+    for zero, without an error.
+
+    Raises:
+        UnsupportedModelError: Names the function and the remedy.
+    """
+    for node in _nodes(outputs):
+        function = getattr(type(node), "_forward_cls", None)
+        backward = getattr(function, "backward", None)
+        if getattr(backward, "__code__", None) is _ONCE_DIFFERENTIABLE:
+            raise UnsupportedModelError(
+                f"the autograd function {getattr(function, '__name__', function)} is marked "
+                "once_differentiable, so that torch leaves its second derivative out: write its "
+                "backward() in differentiable operations and take the mark away, or let torch "
+                "differentiate its forward()"
+            )
+
+
+def _nodes(outputs: Sequence[Tensor]) -> Iterator[Node]:
+    """The nodes of the graph of outputs."""
     left = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
     seen = set(left)
     while left:
         node = left.pop()
-        yield node.name()
+        yield node
         following = {after for after, _ in node.next_functions if after is not None} - seen
         seen |= following
         left += following

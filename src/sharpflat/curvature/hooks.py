@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from sharpflat.curvature.checks import UnsupportedModelError
 
 
 @contextmanager
@@ -15,7 +18,7 @@ def backward_hooks_set_aside(model: nn.Module) -> Iterator[None]:
 
     Clipping, masking or scaling by ``p.register_hook`` or ``register_full_backward_hook`` acts on
     what ``backward()`` leaves. In a graph that is differentiated again it would act on second
-    derivatives too, and on those twice. A hook that ``forward()`` itself puts on a tensor stays.
+    derivatives too, and on those twice. :class:`TensorHooksRefused` sees those of ``forward()``.
     """
     hooks: list[dict[int, Any] | None] = [
         *(p._backward_hooks for p in model.parameters()),
@@ -47,3 +50,28 @@ def compiled_calls_set_aside(model: nn.Module) -> Iterator[None]:
     finally:
         for layer, call in compiled:
             layer._compiled_call_impl = call
+
+
+class TensorHooksRefused(TorchFunctionMode):
+    """Raises where ``forward()`` or the loss hangs a hook on a tensor, which cannot be set aside.
+
+    Raises:
+        UnsupportedModelError: With the remedy.
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call what was called, unless it registers a hook."""
+        if function is Tensor.register_hook:
+            raise UnsupportedModelError(
+                "the model or the loss hangs a hook on a tensor while it is evaluated "
+                "(register_hook), which would act on second derivatives too: hang it on a "
+                "parameter or a module before training, where products set it aside, or leave it "
+                "out of forward() and loss_fn"
+            )
+        return function(*args, **(kwargs or {}))

@@ -17,10 +17,12 @@ from sharpflat.curvature.bound_model import BoundModel
 from sharpflat.curvature.checks import (
     UnsupportedLossError,
     UnsupportedModelError,
+    refuse_once_differentiable,
     refuse_reentrant_checkpoints,
 )
 from sharpflat.curvature.differentiation import Loss, LossFunction, loss_derivative
 from sharpflat.curvature.full_precision import HALF
+from sharpflat.curvature.hooks import TensorHooksRefused
 from sharpflat.curvature.nested import Nested, map_tensors, real_tensors, tensors_in
 from sharpflat.curvature.samples import Samples
 
@@ -76,10 +78,11 @@ class MeanProbe:
             return self.loss.count(chunk.outputs(model), chunk.targets, chunk.size)
 
         precisions = {bound.dtype}
-        with torch.enable_grad(), _precisions_into(precisions):
+        with torch.enable_grad(), _precisions_into(precisions), TensorHooksRefused():
             chunk = samples.chunk(probe)
             outputs = chunk.outputs(model)
             refuse_reentrant_checkpoints(tensors_in(outputs))
+            refuse_once_differentiable(tensors_in(outputs))
             self._outputs = map_tensors(Tensor.detach, outputs)
             self._targets = chunk.targets
         real = real_tensors(self._outputs)
@@ -88,8 +91,12 @@ class MeanProbe:
                 "the model's outputs hold no tensor of real numbers: let forward() return the "
                 "tensors that loss_fn reads in tuples, lists, mappings or dataclasses"
             )
+        of_loss: set[torch.dtype] = set()
+        with torch.enable_grad(), _precisions_into(of_loss), TensorHooksRefused():
+            value = loss_fn(map_tensors(_recorded, self._outputs), self._targets)
+            refuse_once_differentiable(tensors_in(value))
+        precisions |= of_loss - {tensor.dtype for tensor in tensors_in(self._targets)}
         with torch.no_grad():
-            value = loss_fn(self._outputs, self._targets)
             self.loss = Loss(loss_fn, sums=isinstance(value, tuple | list))
             chance = _random_states(bound.device)
             whole = loss(probe)
@@ -162,7 +169,7 @@ class MeanProbe:
             raise UnsupportedLossError(
                 f"the loss is not a mean over samples: {size} samples together give "
                 f"{found:.6g}, {len(first)} and {len(second)} of them alone {parts[0]:.6g} and "
-                f"{parts[1]:.6g}; {_MIXING}"
+                f"{parts[1]:.6g}; {_REMEDY}"
             )
         if abs(mean - found) > tolerance * sum(map(abs, parts)):
             one, other = _told_apart(found, mean)
@@ -259,6 +266,11 @@ def _shapes(tree: Nested) -> list[tuple[int, ...]]:
     return [tuple(tensor.shape[1:]) for tensor in tensors_in(tree)]
 
 
+def _recorded(outputs: Tensor) -> Tensor:
+    """Outputs on which a loss is recorded."""
+    return outputs.detach().requires_grad_() if outputs.is_floating_point() else outputs
+
+
 def _joined(one: Tensor, other: Tensor) -> Tensor:
     return torch.cat([one, other])
 
@@ -268,8 +280,8 @@ def _tiled(outputs: Tensor, *, indices: Tensor, size: int) -> Tensor:
 
 
 _WITHOUT_CHANCE = (
-    "remove the randomness from the model or the loss, such as stochastic depth or "
-    "functional.dropout without training=self.training"
+    "call model.eval() before the operator is built, or remove the randomness from the model or "
+    "the loss, such as stochastic depth or functional.dropout without training=self.training"
 )
 _MIXING = (
     "let neither the model nor the loss mix samples, as statistics of a batch do that they compute "
@@ -283,13 +295,14 @@ _REMEDY = (
 
 
 def _precisions_into(found: set[torch.dtype]) -> saved_tensors_hooks:
-    """Collects the precisions that a model computes in, autocast within it included."""
+    """Collects the precisions that a model or a loss computes in, autocast within it included."""
 
-    def pack(tensor: Tensor) -> None:
+    def pack(tensor: Tensor) -> Tensor:
         if tensor.is_floating_point():
             found.add(tensor.dtype)
+        return tensor.detach()  # the tensor itself would hold its own graph, for ever
 
-    return saved_tensors_hooks(pack, lambda nothing: nothing)  # never differentiated
+    return saved_tensors_hooks(pack, lambda tensor: tensor)
 
 
 def _lowest(precisions: set[torch.dtype]) -> torch.dtype:

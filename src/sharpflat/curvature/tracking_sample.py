@@ -57,8 +57,8 @@ class TrackingSample:
         if not (isinstance(operator, SampleableOperator) and operator.can_be_sampled):
             raise ValueError(
                 f"samples is {samples!r}, but {type(operator).__name__} has no samples to choose "
-                "from, as where they come in batches or are spread over processes: leave samples "
-                "at None"
+                "from, as where they come in batches, are spread over processes or count as the "
+                "loss's pairs (sum, count) say: leave samples at None"
             )
         if samples == "auto":
             return cls(operator, k, tol, None)
