@@ -22,6 +22,7 @@ MLP, CNN, RESNET, VIT, TRANSFORMER, GPT, ENCODER = (
 )
 DATA, LOSSES = f"{PACKAGE}/tasks/data.py", f"{PACKAGE}/tasks/losses.py"
 READ = "tests/curvature/test_batches.py::test_"
+DERIVATIVES = "tests/curvature/test_derivatives.py::test_"
 OPERATORS, SUBSPACE, TRACKER, ENERGY = (
     f"{PACKAGE}/curvature/{name}.py" for name in ("operators", "subspace", "tracker", "energy")
 )
@@ -546,6 +547,41 @@ CURVATURE = (
         "refuse_reentrant_checkpoints(tensors_in(outputs))",
         "tensors_in(outputs)",
         ("tests/curvature/test_checks.py::test_recomputed_activations",),
+    ),
+    Fault(
+        "a function of the model that is differentiable once is let through",
+        "src/sharpflat/curvature/mean_probe.py",
+        "refuse_once_differentiable(tensors_in(outputs))",
+        "tensors_in(outputs)",
+        (f"{DERIVATIVES}refuses_a_function_that_hides_its_second_derivative",),
+    ),
+    Fault(
+        "a function of the loss that is differentiable once is let through",
+        "src/sharpflat/curvature/mean_probe.py",
+        "refuse_once_differentiable(tensors_in(value))",
+        "tensors_in(value)",
+        (f"{DERIVATIVES}refuses_a_function_that_hides_its_second_derivative",),
+    ),
+    Fault(
+        "hooks on tensors are let through",
+        "src/sharpflat/curvature/hooks.py",
+        "if function is Tensor.register_hook:",
+        "if function is None:",
+        (f"{DERIVATIVES}refuses_hooks_on_tensors",),
+    ),
+    Fault(
+        "a model cannot differentiate while it is probed",
+        "src/sharpflat/curvature/mean_probe.py",
+        "return tensor.detach()  # the tensor itself would hold its own graph, for ever",
+        "return None",
+        (f"{DERIVATIVES}a_model_that_differentiates",),
+    ),
+    Fault(
+        "the precision that a loss computes in is not looked at",
+        "src/sharpflat/curvature/mean_probe.py",
+        "precisions |= of_loss - {tensor.dtype for tensor in tensors_in(self._targets)}",
+        "",
+        ("tests/curvature/test_half_precision.py::test_refuses_half_precision_inside",),
     ),
     Fault(
         "globals that forward names are not looked at",
