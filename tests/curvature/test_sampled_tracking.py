@@ -189,7 +189,10 @@ def test_refuses_batches_at_once():
 def test_refuses_a_loss_that_gives_pairs():
     """Oracle: the documented ValueError, which names them."""
     training = Training()
-    pair = lambda outputs, targets: (mse(outputs, targets) * len(targets), len(targets))  # noqa: E731
+
+    def pair(outputs, targets):
+        return mse(outputs, targets) * len(targets), len(targets)
+
     hessian = HessianOperator(training.model, pair, training.x, training.labels)
     with pytest.raises(ValueError, match=r"no samples to choose from.*pairs \(sum, count\)"):
         DominantSubspace(hessian, 3, samples="auto")

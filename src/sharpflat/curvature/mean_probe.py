@@ -59,8 +59,9 @@ class MeanProbe:
     Raises:
         UnsupportedLossError: The loss is not a scalar, changes from call to call, or is neither a
             mean over samples nor a pair that adds up.
-        UnsupportedModelError: The model or the loss computes in half precision or draws random
-            numbers.
+        UnsupportedModelError: The model or the loss computes in half precision, draws random
+            numbers, hangs a hook on a tensor or holds an autograd function that is marked
+            ``once_differentiable``; or the model holds a reentrant checkpoint.
     """
 
     def __init__(self, samples: Samples, bound: BoundModel, loss_fn: LossFunction) -> None:
